@@ -1,0 +1,202 @@
+//! Names and numbers that must not be mixed up: each is its own type, parsed once at the border.
+//!
+//! A name is 1 to 255 characters without control characters, which is what Praefect's `varchar(255)` columns
+//! hold. The inner string is reachable only by reference, so a checked name stays checked.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The longest name of a virtual storage, a storage or a relative path's column, in characters.
+pub const NAME_CHARS_MAX: usize = 255;
+/// The longest supervisor name, in characters (`node_status.praefect_name` is `varchar(511)`).
+pub const SUPERVISOR_NAME_CHARS_MAX: usize = 511;
+/// The longest relative path, in bytes: it must fit in a database index entry and a notification.
+pub const RELATIVE_PATH_BYTES_MAX: usize = 2_000;
+
+/// A name that was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} is not allowed: it must have 1 to {max} characters and no control characters")]
+pub struct InvalidName {
+    /// What the name was to be, in the words of the field.
+    pub what: &'static str,
+    /// The refused value, cut to 80 characters.
+    pub value: String,
+    /// The most characters allowed.
+    pub max: usize,
+}
+
+fn checked(what: &'static str, value: String, max: usize) -> Result<String, InvalidName> {
+    let long = value.chars().count() > max;
+    if value.is_empty() || long || value.chars().any(char::is_control) {
+        return Err(InvalidName { what, value: value.chars().take(80).collect(), max });
+    }
+    Ok(value)
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            #[doc = concat!("Parses a ", $what, ". Fails on an empty or overlong name and on control characters.")]
+            pub fn new(value: impl Into<String>) -> Result<Self, InvalidName> {
+                checked($what, value.into(), $max).map(Self)
+            }
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl TryFrom<String> for $type {
+            type Error = InvalidName;
+            fn try_from(value: String) -> Result<Self, InvalidName> {
+                Self::new(value)
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = InvalidName;
+            fn from_str(value: &str) -> Result<Self, InvalidName> {
+                Self::new(value)
+            }
+        }
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A named cluster of storages that clients see as one.
+    VirtualStorage, "virtual storage name", NAME_CHARS_MAX
+);
+name!(
+    /// The name of one physical storage node within its virtual storage.
+    Storage, "storage name", NAME_CHARS_MAX
+);
+name!(
+    /// The stable name of a supervisor, which is a voter.
+    SupervisorName, "supervisor name", SUPERVISOR_NAME_CHARS_MAX
+);
+name!(
+    /// The path by which clients know a repository, unique within its virtual storage.
+    RelativePath, "relative path", RELATIVE_PATH_BYTES_MAX
+);
+name!(
+    /// The random identity of one cluster, made once when its database is first migrated.
+    /// A storage node's fence refuses requests of any other cluster.
+    ClusterId, "cluster id", NAME_CHARS_MAX
+);
+name!(
+    /// The identity of one decision, made by its proposer so that a retry finds its own.
+    DecisionId, "decision id", NAME_CHARS_MAX
+);
+
+/// One physical storage node: its identity is the pair, never the storage name alone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId {
+    /// The cluster it belongs to.
+    pub virtual_storage: VirtualStorage,
+    /// Its name there.
+    pub storage: Storage,
+}
+
+impl NodeId {
+    /// Pairs two names.
+    #[must_use]
+    pub fn new(virtual_storage: VirtualStorage, storage: Storage) -> Self {
+        Self { virtual_storage, storage }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.virtual_storage, self.storage)
+    }
+}
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub i64);
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+pub(crate) use number;
+
+number!(
+    /// The numeric identity of a repository. Never given twice, so that a stale client deletes nothing.
+    RepositoryId
+);
+number!(
+    /// The number of one registration of a supervisor. From a sequence, never reused; its votes die with it.
+    Incarnation
+);
+
+/// A supervisor's name together with the registration that may act for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Voter {
+    /// The stable name.
+    pub name: SupervisorName,
+    /// The registration. Every write names it and changes nothing if a newer one exists.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Voter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.name, self.incarnation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_refuse_what_the_database_could_not_hold() {
+        assert!(Storage::new("g1").is_ok());
+        assert!(Storage::new("x".repeat(255)).is_ok());
+        for bad in [String::new(), "x".repeat(256), "a\nb".into(), "a\0".into()] {
+            let error = Storage::new(bad.clone()).unwrap_err();
+            assert!(error.to_string().starts_with("storage name"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_checked_when_it_is_deserialised_too() {
+        assert!(serde_json::from_str::<VirtualStorage>("\"\"").is_err());
+        assert_eq!(serde_json::from_str::<VirtualStorage>("\"v\"").unwrap().as_str(), "v");
+    }
+}

@@ -1,0 +1,174 @@
+//! The state machine of one supervisor's eye on one node: when to probe, over which connection, and what to think.
+//!
+//! One probe is in flight at most; every answer carries its number, and an answer nobody waits for is dropped here.
+//! Hard evidence is confirmed once on a fresh connection: a connection dropped while the port stays open is survived,
+//! a refused port is a death at once. A miss is retried at once on a second connection, so that silence costs
+//! `fall` timeouts and not `fall` intervals.
+
+use super::{
+    consensus::Opinion,
+    evidence::{Evidence, Ours},
+    time::Timestamp,
+    window::{HealthWindow, Thresholds},
+};
+use std::time::Duration;
+
+/// An answer handled later than its timeout plus this says more about us than about the node.
+pub const STALL_TOLERANCE: Duration = Duration::from_millis(50);
+
+/// Over which connection to probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// The kept one, over which real traffic goes.
+    Kept,
+    /// A new one to the same address.
+    Fresh,
+}
+
+/// What happens to a prober.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A probe is due.
+    Due,
+    /// A probe ended.
+    Answer {
+        /// Its number.
+        number: u64,
+        /// What it says.
+        evidence: Evidence,
+    },
+}
+
+/// What a prober wants done.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Probe the node and feed the answer back.
+    Probe {
+        /// The probe's number.
+        number: u64,
+        /// Over which connection.
+        via: Via,
+        /// When to give up.
+        timeout: Duration,
+    },
+    /// Tell what this supervisor thinks of the node now; `evidence` is what the last probe said.
+    Report {
+        /// The opinion.
+        opinion: Opinion,
+        /// The last outcome.
+        evidence: Evidence,
+    },
+    /// Replace the kept connection: a half-open one never heals by itself.
+    Reconnect,
+}
+
+/// Why the probe in flight was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Regular,
+    Retry,
+    Confirm,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    number: u64,
+    started: Timestamp,
+    purpose: Purpose,
+}
+
+/// The prober of one node.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    window: HealthWindow,
+    thresholds: Thresholds,
+    timeout: Duration,
+    next: u64,
+    in_flight: Option<InFlight>,
+    timeouts: u32,
+}
+
+impl Prober {
+    /// A prober that has seen nothing yet. `timeout` is one probe's.
+    #[must_use]
+    pub fn new(thresholds: Thresholds, timeout: Duration) -> Self {
+        let window = HealthWindow::new(thresholds);
+        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0 }
+    }
+
+    /// The window, for those who ask.
+    #[must_use]
+    pub fn window(&self) -> &HealthWindow {
+        &self.window
+    }
+
+    /// The only door: one input in, effects out.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        match input {
+            // The probe in flight is the answer to this one too.
+            Input::Due if self.in_flight.is_some() => Vec::new(),
+            Input::Due => vec![self.probe(now, Via::Kept, Purpose::Regular)],
+            Input::Answer { number, evidence } => match self.in_flight.take_if(|probe| probe.number == number) {
+                Some(probe) => self.answered(now, probe, evidence),
+                None => Vec::new(),
+            },
+        }
+    }
+
+    fn probe(&mut self, now: Timestamp, via: Via, purpose: Purpose) -> Effect {
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        self.in_flight = Some(InFlight { number, started: now, purpose });
+        Effect::Probe { number, via, timeout: self.timeout }
+    }
+
+    fn answered(&mut self, now: Timestamp, probe: InFlight, evidence: Evidence) -> Vec<Effect> {
+        let late = now.since(probe.started) > self.timeout.saturating_add(STALL_TOLERANCE);
+        let evidence = if late { Evidence::Ours(Ours::Stalled) } else { evidence };
+        let mut effects = Vec::new();
+        match evidence {
+            Evidence::Serving => {
+                self.timeouts = 0;
+                self.window.success();
+            }
+            Evidence::Hard(_) if probe.purpose != Purpose::Confirm && self.window.opinion() != Opinion::Down => {
+                effects.push(self.probe(now, Via::Fresh, Purpose::Confirm));
+                return effects;
+            }
+            Evidence::Hard(_) => {
+                self.timeouts = 0;
+                self.window.down();
+            }
+            Evidence::Graceful if probe.purpose == Purpose::Regular => {
+                effects.push(Effect::Reconnect);
+                effects.push(self.probe(now, Via::Fresh, Purpose::Retry));
+                return effects;
+            }
+            Evidence::Soft(_) | Evidence::Graceful => self.missed(now, &mut effects),
+            Evidence::Misconfigured(_) => self.window.misconfigured(),
+            Evidence::Ours(_) => {}
+        }
+        effects.push(Effect::Report { opinion: self.window.opinion(), evidence });
+        effects
+    }
+
+    /// Silence: count it, try again at once while it could still change the opinion, and renew the connection once
+    /// as many timeouts came in a row as make a verdict.
+    fn missed(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let before = self.window.opinion();
+        self.window.miss();
+        self.timeouts = self.timeouts.saturating_add(1);
+        if self.timeouts >= self.thresholds.fall {
+            self.timeouts = 0;
+            effects.push(Effect::Reconnect);
+        }
+        if before != Opinion::Down && self.window.opinion() != Opinion::Down {
+            effects.push(self.probe(now, Via::Fresh, Purpose::Retry));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "prober_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+use crate::core::evidence::{Hard, Misconfigured, Soft};
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+const REFUSED: Evidence = Evidence::Hard(Hard::Refused);
+const SILENCE: Evidence = Evidence::Soft(Soft::Timeout);
+
+struct Story {
+    prober: Prober,
+    now: Timestamp,
+}
+
+impl Story {
+    fn new() -> Self {
+        Story { prober: Prober::new(Thresholds { fall: 3, rise: 3, window: 10 }, TIMEOUT), now: Timestamp::default() }
+    }
+    fn due(&mut self) -> Vec<Effect> {
+        self.prober.handle(self.now, Input::Due)
+    }
+    fn number(&self) -> u64 {
+        self.prober.next - 1
+    }
+    fn answer(&mut self, evidence: Evidence) -> Vec<Effect> {
+        let number = self.number();
+        self.prober.handle(self.now, Input::Answer { number, evidence })
+    }
+    fn up() -> Self {
+        let mut story = Story::new();
+        let _ = story.due();
+        assert_eq!(
+            story.answer(Evidence::Serving),
+            vec![Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving }]
+        );
+        story
+    }
+    fn probe(&self, via: Via) -> Effect {
+        Effect::Probe { number: self.number(), via, timeout: TIMEOUT }
+    }
+}
+
+#[test]
+fn a_refused_port_is_confirmed_once_on_a_fresh_connection_and_then_down() {
+    let mut story = Story::up();
+    let _ = story.due();
+    let effects = story.answer(REFUSED);
+    assert_eq!(effects, vec![story.probe(Via::Fresh)]);
+    assert_eq!(story.answer(REFUSED), vec![Effect::Report { opinion: Opinion::Down, evidence: REFUSED }]);
+}
+
+#[test]
+fn a_dropped_connection_with_an_open_port_is_survived() {
+    let mut story = Story::up();
+    let _ = story.due();
+    let _ = story.answer(Evidence::Hard(Hard::Reset));
+    let effects = story.answer(Evidence::Serving);
+    assert_eq!(effects, vec![Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving }]);
+}
+
+#[test]
+fn silence_is_retried_at_once_and_down_after_fall_misses() {
+    let mut story = Story::up();
+    let _ = story.due();
+    for _ in 0..2 {
+        let effects = story.answer(SILENCE);
+        assert_eq!(effects, vec![story.probe(Via::Fresh), Effect::Report { opinion: Opinion::Up, evidence: SILENCE }]);
+    }
+    let effects = story.answer(SILENCE);
+    assert_eq!(effects, vec![Effect::Reconnect, Effect::Report { opinion: Opinion::Down, evidence: SILENCE }]);
+}
+
+#[test]
+fn a_node_that_stays_silent_is_probed_once_per_interval_only() {
+    let mut story = Story::up();
+    let _ = story.due();
+    (0..3).for_each(|_| drop(story.answer(SILENCE)));
+    let effects = story.due();
+    assert_eq!(effects, vec![story.probe(Via::Kept)]);
+    assert_eq!(story.answer(SILENCE), vec![Effect::Report { opinion: Opinion::Down, evidence: SILENCE }]);
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_changes_nothing() {
+    let mut story = Story::up();
+    let late = story.number();
+    let _ = story.due();
+    let dropped = story.prober.handle(story.now, Input::Answer { number: late, evidence: REFUSED });
+    assert_eq!(dropped, vec![]);
+    assert_eq!(story.prober.window().opinion(), Opinion::Up);
+    assert_eq!(story.due(), vec![], "one probe in flight at most");
+}
+
+#[test]
+fn an_answer_handled_late_is_no_evidence() {
+    let mut story = Story::up();
+    let _ = story.due();
+    story.now = story.now.after(TIMEOUT + STALL_TOLERANCE + Duration::from_millis(1));
+    let stalled = Evidence::Ours(Ours::Stalled);
+    assert_eq!(story.answer(REFUSED), vec![Effect::Report { opinion: Opinion::Up, evidence: stalled }]);
+}
+
+#[test]
+fn the_same_answer_in_time_is_evidence() {
+    let mut story = Story::up();
+    let _ = story.due();
+    story.now = story.now.after(TIMEOUT + STALL_TOLERANCE);
+    let effects = story.answer(REFUSED);
+    assert_eq!(effects, vec![story.probe(Via::Fresh)]);
+}
+
+#[test]
+fn our_own_trouble_is_no_evidence_however_often() {
+    let mut story = Story::up();
+    for _ in 0..20 {
+        let _ = story.due();
+        let evidence = Evidence::Ours(Ours::NoDescriptors);
+        assert_eq!(story.answer(evidence), vec![Effect::Report { opinion: Opinion::Up, evidence }]);
+    }
+}
+
+#[test]
+fn a_polite_goodbye_costs_a_reconnect_and_nothing_else() {
+    let mut story = Story::up();
+    let _ = story.due();
+    let effects = story.answer(Evidence::Graceful);
+    assert_eq!(effects, vec![Effect::Reconnect, story.probe(Via::Fresh)]);
+    assert_eq!(
+        story.answer(Evidence::Serving),
+        vec![Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving }]
+    );
+}
+
+#[test]
+fn a_node_of_another_cluster_is_shown_as_such_and_needs_rise_to_return() {
+    let mut story = Story::up();
+    let _ = story.due();
+    let evidence = Evidence::Misconfigured(Misconfigured::Unauthenticated);
+    assert_eq!(story.answer(evidence), vec![Effect::Report { opinion: Opinion::Misconfigured, evidence }]);
+    for expected in [Opinion::Misconfigured, Opinion::Misconfigured, Opinion::Up] {
+        let _ = story.due();
+        assert_eq!(
+            story.answer(Evidence::Serving),
+            vec![Effect::Report { opinion: expected, evidence: Evidence::Serving }]
+        );
+    }
+}

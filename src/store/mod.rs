@@ -1,0 +1,142 @@
+//! The port to the database: three small object-safe traits, and what passes through them.
+//!
+//! Facts come out with ages, outcomes go in by compare-and-set, and no method decides anything that `core` could
+//! decide. Expected outcomes (a lost race, a stale fence) are values; errors are for a database that cannot answer.
+//!
+//! What implementers owe, held by `testing::store_suite`: every method is one transaction; every wait is bounded;
+//! stamps and ages are the database's own; whatever changes a repository's replicas, generations, marks or
+//! assignments locks its row first and raises `facts_version`; whatever changes its primary takes a new epoch and
+//! leaves a row of history.
+
+mod error;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod rows;
+mod types;
+
+pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod statement;
+
+pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use types::{
+    CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
+    Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, Target,
+    VoteBatch, VotesWritten,
+};
+
+use crate::core::{
+    election::Fence,
+    epoch::{Epoch, FactsVersion, Generation},
+    ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+    settings::Settings,
+};
+use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
+
+/// What every method returns: boxed, for a store is asked a few times a second.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Settings, supervisors and votes.
+pub trait HealthStore: Send + Sync {
+    /// The stored settings; the first call ever stores `wanted` and makes the cluster's id.
+    fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings>;
+    /// Replaces the stored settings and raises their revision.
+    fn settings_update<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings>;
+    /// Registers a supervisor under a new incarnation: `none` rows for watched nodes that have no row, rows of nodes
+    /// no longer watched deleted, the heartbeat stamped last.
+    fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered>;
+    /// Stamps the heartbeat, but only of this incarnation and only if the last one is younger than `voter_ttl`.
+    fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat>;
+    /// Removes a supervisor's row and votes. Changes nothing, and answers `false`, if it is not this incarnation's.
+    fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool>;
+    /// Stores votes. A vote of an older incarnation, or of an older batch of the same one, changes nothing.
+    fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten>;
+    /// Everybody's votes and heartbeats, and the settings, in one snapshot.
+    fn health_facts(&self) -> Answer<'_, HealthSnapshot>;
+}
+
+/// The facts of elections and their commits.
+pub trait ElectionStore: Send + Sync {
+    /// The facts of one repository in one snapshot; `None` if there is no such repository. Writes nothing, locks nothing.
+    fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>>;
+    /// Commits a decision if nothing it rested on has moved: facts version, epoch and era are the expected ones, the
+    /// facts are younger than `decision_ttl`, and the proposer is still its incarnation, live and not recused (the
+    /// last not under policy `half`). A decision already committed under the same id answers `Won` again.
+    fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome>;
+    /// The last changes of a repository's primary, newest first, at most `limit` (1 to 1,000).
+    fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>>;
+}
+
+/// Repositories and their replicas. `fence: None` is Praefect's unfenced form: in any other profile than `praefect` it
+/// is refused with [`Refused::FenceRequired`].
+pub trait RepositoryStore: Send + Sync {
+    /// Creates a repository at generation 0. Answers `Refused(PathTaken)` or `Refused(IdTaken)`.
+    fn repository_create<'a>(&'a self, new: &'a NewRepository) -> Answer<'a, Outcome<Created>>;
+    /// Deletes a repository with its replicas, assignments and marks, by id.
+    fn repository_delete<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+    ) -> Answer<'a, Outcome<Deleted>>;
+    /// Changes a repository's path, and its replicas' and assignments' with it.
+    fn repository_rename<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        to: &'a RelativePath,
+    ) -> Answer<'a, Outcome<()>>;
+    /// Acknowledges one write: raises the generation of those of `acknowledged` that are on the repository's
+    /// generation, and the repository's with them. Answers the new one. With a fence the primary must be among
+    /// `acknowledged` and up to date. `Refused(OutdatedNodes)` if nobody (or not the primary) was.
+    fn generation_increment<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        acknowledged: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<Generation>>;
+    /// Sets one replica's generation (it may fall; the row is made if missing) and raises the repository's if lower.
+    fn generation_set<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+        generation: Generation,
+    ) -> Answer<'a, Outcome<()>>;
+    /// Marks a replica for deletion: it can no longer be elected. Refused for the recorded primary, and while another
+    /// replica of the repository is marked. Marking twice is done once.
+    fn replica_mark<'a>(&'a self, repository: RepositoryId, storage: &'a Storage) -> Answer<'a, Outcome<()>>;
+    /// Removes one replica's row and completes its mark. Touches neither repository nor assignments. Refused for the
+    /// recorded primary.
+    fn replica_delete<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+    ) -> Answer<'a, Outcome<()>>;
+    /// An operator's word: this replica is the truth. The repository's generation is raised by one, the replica set to
+    /// it (made if missing), and the storage becomes primary under a new epoch, which is the answer.
+    fn authoritative_set<'a>(
+        &'a self,
+        repository: RepositoryId,
+        storage: &'a Storage,
+        expected: FactsVersion,
+        operator: &'a Voter,
+    ) -> Answer<'a, Outcome<Epoch>>;
+    /// Replaces a repository's assignments if its facts are still at `expected`; else `Refused(FactsMoved)`.
+    fn assignments_replace<'a>(
+        &'a self,
+        repository: RepositoryId,
+        expected: FactsVersion,
+        assignments: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<()>>;
+    /// Sets a storage's priority or draining; what is `None` stays.
+    fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()>;
+}
+
+/// All three ports at once.
+pub trait Store: HealthStore + ElectionStore + RepositoryStore {}
+impl<T: HealthStore + ElectionStore + RepositoryStore> Store for T {}

@@ -1,0 +1,209 @@
+//! What the two SQL stores read, decoded once for both.
+//!
+//! Every read returns one JSON document of the same shape from both databases, built by the database in the one
+//! statement that took the snapshot. So there is one decoder, and a row that nobody could have written is refused in
+//! one place, with the name of the column. Times are microseconds; ages are `now - stamp`.
+
+use super::{
+    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, StoreError,
+    StoreErrorKind, StoreOp, StoredSettings,
+};
+use crate::core::{
+    consensus::{HealthFacts, MemberRow, Opinion, SupervisorRow, VoteRow},
+    election::{ElectionFacts, ReplicaFacts},
+    epoch::{Epoch, Era, FactsVersion, Generation},
+    ids::{Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
+    time::{Age, DatabaseTime},
+};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
+
+/// Decodes a document, or says which part of it is not allowed.
+pub(super) fn decode<T: DeserializeOwned>(op: StoreOp, json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json)
+        .map_err(|error| StoreError::with_source(op, StoreErrorKind::BadRow(error.to_string()), error))
+}
+
+/// `{"supervisor","virtual_storage","storage","opinion","incarnation","contact_age","seen_age"}`
+#[derive(Deserialize)]
+struct VoteDoc {
+    supervisor: SupervisorName,
+    virtual_storage: VirtualStorage,
+    storage: Storage,
+    opinion: Option<Opinion>,
+    incarnation: Option<Incarnation>,
+    contact_age: Option<Age>,
+    seen_age: Option<Age>,
+}
+
+impl From<VoteDoc> for VoteRow {
+    fn from(doc: VoteDoc) -> VoteRow {
+        VoteRow {
+            supervisor: doc.supervisor,
+            node: NodeId::new(doc.virtual_storage, doc.storage),
+            opinion: doc.opinion,
+            incarnation: doc.incarnation,
+            contact_age: doc.contact_age,
+            seen_age: doc.seen_age,
+        }
+    }
+}
+
+/// `{"at","settings","votes":[..],"supervisors":[..]}`
+#[derive(Deserialize)]
+pub(super) struct HealthDoc {
+    at: DatabaseTime,
+    settings: StoredSettings,
+    votes: Vec<VoteDoc>,
+    supervisors: Vec<SupervisorRow>,
+}
+
+impl From<HealthDoc> for HealthSnapshot {
+    fn from(doc: HealthDoc) -> HealthSnapshot {
+        let votes = doc.votes.into_iter().map(VoteRow::from).collect();
+        HealthSnapshot {
+            at: doc.at,
+            settings: doc.settings,
+            facts: HealthFacts { votes, supervisors: doc.supervisors },
+        }
+    }
+}
+
+/// The facts of one repository; `era` is the era in force, `epoch` the raw number.
+#[derive(Deserialize)]
+pub(super) struct ElectionDoc {
+    at: DatabaseTime,
+    settings: StoredSettings,
+    era: Era,
+    repository: RepositoryId,
+    virtual_storage: VirtualStorage,
+    relative_path: RelativePath,
+    generation: Option<Generation>,
+    primary: Option<Storage>,
+    #[serde(deserialize_with = "optional_epoch")]
+    epoch: Option<Epoch>,
+    facts_version: FactsVersion,
+    replicas: Vec<ReplicaFacts>,
+    assignments: Vec<Storage>,
+    votes: Vec<VoteDoc>,
+    supervisors: Vec<SupervisorRow>,
+    members: Vec<MemberRow>,
+}
+
+impl From<ElectionDoc> for ElectionSnapshot {
+    fn from(doc: ElectionDoc) -> ElectionSnapshot {
+        let facts = ElectionFacts {
+            cluster: doc.settings.cluster.clone(),
+            repository: doc.repository,
+            virtual_storage: doc.virtual_storage,
+            relative_path: doc.relative_path,
+            generation: doc.generation,
+            primary: doc.primary,
+            epoch: doc.epoch,
+            era: doc.era,
+            facts_version: doc.facts_version,
+            at: doc.at,
+            replicas: doc.replicas,
+            assignments: doc.assignments,
+            votes: doc.votes.into_iter().map(VoteRow::from).collect(),
+            supervisors: doc.supervisors,
+            members: doc.members,
+        };
+        ElectionSnapshot { facts, settings: doc.settings }
+    }
+}
+
+/// The outcome of an operation on a repository: `{"outcome":"done",..}` with what it answers beside it.
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(super) enum OutcomeDoc {
+    Done {
+        repository: Option<RepositoryId>,
+        #[serde(default, deserialize_with = "optional_epoch")]
+        epoch: Option<Epoch>,
+        generation: Option<Generation>,
+        replica_path: Option<String>,
+        storages: Option<Vec<Storage>>,
+    },
+    NotFound,
+    Stale {
+        #[serde(default, deserialize_with = "optional_epoch")]
+        epoch: Option<Epoch>,
+        primary: Option<Storage>,
+    },
+    EraChanged,
+    Refused {
+        why: Refused,
+    },
+}
+
+/// What an operation answers, when it was done.
+#[derive(Default)]
+pub(super) struct Done {
+    repository: Option<RepositoryId>,
+    epoch: Option<Epoch>,
+    generation: Option<Generation>,
+    replica_path: Option<String>,
+    storages: Option<Vec<Storage>>,
+}
+
+/// Decodes an outcome; `take` picks the answer out of what was done, `None` if the part it needs is missing.
+pub(super) fn outcome<T>(
+    op: StoreOp,
+    json: &str,
+    take: impl FnOnce(Done) -> Option<T>,
+) -> Result<Outcome<T>, StoreError> {
+    Ok(match decode(op, json)? {
+        OutcomeDoc::Done { repository, epoch, generation, replica_path, storages } => {
+            let done = Done { repository, epoch, generation, replica_path, storages };
+            let missing = || StoreError::new(op, StoreErrorKind::BadRow(format!("the answer lacks a part: {json}")));
+            Outcome::Done(take(done).ok_or_else(missing)?)
+        }
+        OutcomeDoc::NotFound => Outcome::NotFound,
+        OutcomeDoc::Stale { epoch, primary } => Outcome::Stale(Current { epoch, primary }),
+        OutcomeDoc::EraChanged => Outcome::EraChanged,
+        OutcomeDoc::Refused { why } => Outcome::Refused(why),
+    })
+}
+
+impl Done {
+    pub(super) fn created(self) -> Option<Created> {
+        Some(Created { repository: self.repository?, epoch: self.epoch })
+    }
+    pub(super) fn deleted(self) -> Option<Deleted> {
+        Some(Deleted { replica_path: self.replica_path, storages: self.storages? })
+    }
+    pub(super) fn generation(self) -> Option<Generation> {
+        self.generation
+    }
+    pub(super) fn epoch(self) -> Option<Epoch> {
+        self.epoch
+    }
+    pub(super) fn nothing(self) -> Option<()> {
+        Some(())
+    }
+}
+
+/// `[{"epoch","previous","current","age","why","supervisor","evidence"}]`, newest first.
+#[derive(Deserialize)]
+pub(super) struct ChangeDoc {
+    #[serde(with = "super::types::raw_epoch")]
+    epoch: Epoch,
+    previous: Option<Storage>,
+    current: Option<Storage>,
+    age: Age,
+    why: Option<String>,
+    supervisor: Option<SupervisorName>,
+    evidence: Option<String>,
+}
+
+impl From<ChangeDoc> for PrimaryChange {
+    fn from(doc: ChangeDoc) -> PrimaryChange {
+        let ChangeDoc { epoch, previous, current, age, why, supervisor, evidence } = doc;
+        PrimaryChange { epoch, previous, current, age, why, supervisor, evidence }
+    }
+}
+
+fn optional_epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Epoch>, D::Error> {
+    let raw: Option<i64> = Option::deserialize(deserializer)?;
+    raw.map(|raw| Epoch::from_i64(raw).map_err(D::Error::custom)).transpose()
+}
