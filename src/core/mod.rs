@@ -22,7 +22,7 @@ pub mod election;
 pub mod epoch;
 pub mod evidence;
 pub mod ids;
-// pub mod monitor;
+pub mod monitor;
 pub mod prober;
 pub mod quorum;
 pub mod settings;

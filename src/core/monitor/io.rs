@@ -1,0 +1,196 @@
+//! What happens to a monitor, and what it wants done.
+
+use crate::core::{
+    consensus::{Consensus, HealthFacts, Opinion},
+    epoch::Revision,
+    ids::{Incarnation, NodeId, Voter},
+    settings::Settings,
+    time::{DatabaseTime, Timestamp},
+};
+use std::collections::BTreeSet;
+
+/// Settings as stored, with their number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsInForce {
+    /// Grows by one per change.
+    pub revision: Revision,
+    /// The settings.
+    pub settings: Settings,
+}
+
+/// A batch of votes whose write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenBatch {
+    /// Under which incarnation it was sent.
+    pub incarnation: Incarnation,
+    /// Its number.
+    pub number: i64,
+    /// What was in it.
+    pub votes: Vec<(NodeId, Opinion)>,
+}
+
+/// The database's answer to a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegisterReply {
+    /// It votes from now on.
+    Registered {
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The database's time.
+        at: DatabaseTime,
+    },
+    /// Another process keeps the name.
+    NameInUse {
+        /// Its incarnation.
+        held_by: Incarnation,
+    },
+}
+
+/// The database's answer to a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatReply {
+    /// It was stamped.
+    Alive {
+        /// The database's time.
+        at: DatabaseTime,
+    },
+    /// The last one was too long ago.
+    Lapsed,
+    /// The row is gone.
+    Gone,
+    /// A newer process has the name.
+    Superseded {
+        /// Its incarnation.
+        by: Incarnation,
+    },
+}
+
+/// What happens to a monitor. `None` in a reply stands for a database that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A heartbeat is due; in profile `praefect`, a round.
+    Tick,
+    /// A node actor tells what it thinks.
+    Reported {
+        /// About which node.
+        node: NodeId,
+        /// What it thinks.
+        opinion: Opinion,
+        /// Whether the probe told anything about the node at all.
+        is_outcome: bool,
+    },
+    /// A node actor answers a round.
+    RoundReported {
+        /// The round's number; any other than the open one is dropped.
+        round: u64,
+        /// About which node.
+        node: NodeId,
+        /// Whether it was seen.
+        up: bool,
+    },
+    /// A round's deadline passed.
+    RoundOver {
+        /// The round's number.
+        round: u64,
+    },
+    /// A registration ended.
+    Registered {
+        /// When it was sent.
+        sent: Timestamp,
+        /// The answer.
+        reply: Option<RegisterReply>,
+    },
+    /// A heartbeat ended.
+    HeartbeatAnswered {
+        /// When it was sent.
+        sent: Timestamp,
+        /// The answer.
+        reply: Option<HeartbeatReply>,
+    },
+    /// A write of votes ended.
+    VotesWritten {
+        /// Which.
+        batch: WrittenBatch,
+        /// Whether the incarnation was the registered one.
+        mine: Option<bool>,
+    },
+    /// A read of everybody's votes ended.
+    FactsRead(Option<(HealthFacts, SettingsInForce)>),
+    /// The supervisor stops gracefully.
+    Stop,
+}
+
+/// What a monitor wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Register, and feed the answer back.
+    Register {
+        /// To be handed back with the answer.
+        sent: Timestamp,
+        /// The incarnation this process had before.
+        previous: Option<Incarnation>,
+        /// The nodes it watches.
+        nodes: Vec<NodeId>,
+    },
+    /// Beat, and feed the answer back.
+    Heartbeat {
+        /// To be handed back with the answer.
+        sent: Timestamp,
+        /// As whom.
+        voter: Voter,
+    },
+    /// Write votes, and feed the answer back. At most one write is under way.
+    WriteVotes {
+        /// As whom.
+        voter: Voter,
+        /// The batch's number.
+        batch: i64,
+        /// The votes.
+        votes: Vec<(NodeId, Opinion)>,
+    },
+    /// Read everybody's votes, and feed them back. At most one read is under way.
+    ReadFacts,
+    /// Probe every node now: a new incarnation looks before it votes.
+    ProbeAll,
+    /// Probe every node for this round, and feed its reports or its end back.
+    OpenRound {
+        /// The round's number.
+        round: u64,
+    },
+    /// It votes under this registration from now on.
+    Voting(Voter),
+    /// Its own view of who is up changed.
+    PublishLocal(BTreeSet<NodeId>),
+    /// The quorum's view changed.
+    Publish(Consensus),
+    /// The stored settings changed.
+    SettingsChanged(SettingsInForce),
+    /// Something that an operator should see; it goes on by itself.
+    Worry(Worry),
+    /// It ended for good.
+    Ended(Worry),
+    /// Remove its row and votes.
+    Leave(Voter),
+}
+
+/// Something that an operator should see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worry {
+    /// It was silent for longer than the voter time, or its row was removed: it registers anew.
+    Lapsed,
+    /// The database's clock stepped: it registers anew.
+    ClockStep {
+        /// By how many microseconds.
+        micros: i64,
+    },
+    /// A newer process took the name.
+    Superseded {
+        /// Its incarnation.
+        by: Incarnation,
+    },
+    /// The name is kept by a process that itself took it a moment ago.
+    NameInUse {
+        /// Its incarnation.
+        held_by: Incarnation,
+    },
+}

@@ -1,0 +1,426 @@
+//! The state machine of one supervisor: when it registers, beats, votes, reads and publishes.
+//!
+//! Three rules shape it (protocol.md section 2). A lapse is a death: whoever was silent too long comes back as a new
+//! incarnation that has said nothing yet. Votes are written when they change, by one ordered writer. Persist before
+//! you tell: a consensus is published only from what was read back.
+//!
+//! In profile `praefect` it works in rounds instead: every node once, all within one deadline, every row stamped.
+
+mod clock;
+mod io;
+mod round;
+
+pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
+
+use super::{
+    consensus::{Consensus, HealthFacts, NodeConsensus, Opinion, differs},
+    epoch::Revision,
+    ids::{Incarnation, NodeId, SupervisorName, Voter},
+    settings::{Profile, Settings},
+    time::Timestamp,
+};
+use clock::ClockCheck;
+use round::Round;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every so many heartbeats all stored votes are compared with our own, and what differs is written again.
+const COMPARE_EVERY: u64 = 10;
+
+/// Where a supervisor stands with the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not registered; the next tick registers.
+    Absent,
+    /// A registration is on its way.
+    Registering,
+    /// It votes under this incarnation.
+    Voting(Incarnation),
+    /// A newer process has the name, or it was stopped. For good.
+    Ended,
+}
+
+/// What is known of one watched node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Watched {
+    /// What this supervisor thinks; `None` until it has looked under this incarnation.
+    opinion: Option<Opinion>,
+    /// When a probe last ended with an outcome.
+    outcome_at: Option<Timestamp>,
+}
+
+/// The monitor of one supervisor.
+#[derive(Debug)]
+pub struct Monitor {
+    name: SupervisorName,
+    settings: Settings,
+    settings_revision: Revision,
+    standing: Standing,
+    previous: Option<Incarnation>,
+    nodes: BTreeMap<NodeId, Watched>,
+    /// Votes not yet accepted by the database: the latest per node.
+    unwritten: BTreeMap<NodeId, Opinion>,
+    writing: bool,
+    batches: i64,
+    beating: bool,
+    beats: u64,
+    reading: bool,
+    read_again: bool,
+    compare: bool,
+    stamp_always: bool,
+    clock: ClockCheck,
+    round: Round,
+    local: BTreeSet<NodeId>,
+    published: Option<Consensus>,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing and is not registered.
+    #[must_use]
+    pub fn new(name: SupervisorName, settings: SettingsInForce, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        Monitor {
+            name,
+            settings: settings.settings,
+            settings_revision: settings.revision,
+            standing: Standing::Absent,
+            previous: None,
+            nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
+            unwritten: BTreeMap::new(),
+            writing: false,
+            batches: 0,
+            beating: false,
+            beats: 0,
+            reading: false,
+            read_again: false,
+            compare: false,
+            stamp_always: false,
+            clock: ClockCheck::default(),
+            round: Round::default(),
+            local: BTreeSet::new(),
+            published: None,
+        }
+    }
+
+    /// The registration that may act now.
+    #[must_use]
+    pub fn voter(&self) -> Option<Voter> {
+        match self.standing {
+            Standing::Voting(incarnation) => Some(Voter { name: self.name.clone(), incarnation }),
+            Standing::Absent | Standing::Registering | Standing::Ended => None,
+        }
+    }
+
+    /// The only door: one input in, effects out.
+    #[must_use]
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.standing == Standing::Ended {
+            return effects;
+        }
+        match input {
+            Input::Tick => self.ticked(now, &mut effects),
+            Input::Reported { node, opinion, is_outcome } => {
+                self.reported(now, node, opinion, is_outcome, &mut effects)
+            }
+            Input::RoundReported { round, node, up } => {
+                if self.round.report(round, node, up) {
+                    self.close_round(now, &mut effects);
+                }
+            }
+            Input::RoundOver { round } => {
+                if self.round.is_open(round) {
+                    self.close_round(now, &mut effects);
+                }
+            }
+            Input::Registered { sent, reply } => self.registered(now, sent, reply, &mut effects),
+            Input::HeartbeatAnswered { sent, reply } => self.heart_beat(now, sent, reply, &mut effects),
+            Input::VotesWritten { batch, mine } => self.votes_written(now, batch, mine, &mut effects),
+            Input::FactsRead(facts) => self.facts_read(facts, &mut effects),
+            Input::Stop => {
+                effects.extend(self.voter().map(Effect::Leave));
+                self.standing = Standing::Ended;
+            }
+        }
+        effects
+    }
+
+    fn in_rounds(&self) -> bool {
+        self.settings.profile == Profile::Praefect
+    }
+
+    fn ticked(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.retract_the_unseen(now, effects);
+        match self.standing {
+            Standing::Absent => self.register(now, effects),
+            Standing::Voting(_) => {
+                self.beat(now, effects);
+                if self.stamp_always && !self.in_rounds() {
+                    self.queue_every_vote();
+                }
+                self.write(effects);
+            }
+            Standing::Registering | Standing::Ended => {}
+        }
+        if self.in_rounds()
+            && let Some(round) = self.round.open(self.nodes.keys().cloned().collect())
+        {
+            effects.push(Effect::OpenRound { round });
+            if self.nodes.is_empty() {
+                self.close_round(now, effects);
+            }
+        }
+    }
+
+    fn register(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.standing = Standing::Registering;
+        let nodes = self.nodes.keys().cloned().collect();
+        effects.push(Effect::Register { sent: now, previous: self.previous, nodes });
+    }
+
+    fn registered(&mut self, now: Timestamp, sent: Timestamp, reply: Option<RegisterReply>, effects: &mut Vec<Effect>) {
+        self.standing = Standing::Absent;
+        match reply {
+            // The next tick tries again.
+            None => {}
+            Some(RegisterReply::NameInUse { held_by }) => {
+                self.standing = Standing::Ended;
+                effects.push(Effect::Ended(Worry::NameInUse { held_by }));
+            }
+            Some(RegisterReply::Registered { incarnation, at }) => {
+                self.standing = Standing::Voting(incarnation);
+                self.previous = Some(incarnation);
+                self.clock.start(sent, now, at);
+                self.forget_opinions();
+                effects.push(Effect::Voting(Voter { name: self.name.clone(), incarnation }));
+                if self.in_rounds() {
+                    self.write(effects);
+                } else {
+                    effects.push(Effect::ProbeAll);
+                    self.read(effects);
+                }
+            }
+        }
+    }
+
+    /// A new incarnation has said nothing yet, and votes for nothing that it has not seen itself. A round's votes are
+    /// all of this process, and local health is no vote: both stay.
+    fn forget_opinions(&mut self) {
+        self.writing = false;
+        self.batches = 0;
+        if !self.in_rounds() {
+            self.unwritten.clear();
+            for watched in self.nodes.values_mut() {
+                watched.opinion = None;
+            }
+        }
+    }
+
+    fn beat(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if let (false, Some(voter)) = (self.beating, self.voter()) {
+            self.beating = true;
+            effects.push(Effect::Heartbeat { sent: now, voter });
+        }
+    }
+
+    fn heart_beat(
+        &mut self,
+        now: Timestamp,
+        sent: Timestamp,
+        reply: Option<HeartbeatReply>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.beating = false;
+        let Standing::Voting(_) = self.standing else { return };
+        match reply {
+            None => {}
+            Some(HeartbeatReply::Alive { at }) => {
+                if let Some(step) = self.clock.step(sent, now, at) {
+                    effects.push(Effect::Worry(Worry::ClockStep { micros: step }));
+                    self.register(now, effects);
+                    return;
+                }
+                self.beats = self.beats.saturating_add(1);
+                self.compare |= self.beats.is_multiple_of(COMPARE_EVERY);
+                // A round reads once its own votes are in.
+                if !self.in_rounds() {
+                    self.read(effects);
+                }
+            }
+            Some(HeartbeatReply::Lapsed | HeartbeatReply::Gone) => {
+                effects.push(Effect::Worry(Worry::Lapsed));
+                self.register(now, effects);
+            }
+            Some(HeartbeatReply::Superseded { by }) => {
+                self.standing = Standing::Ended;
+                effects.push(Effect::Ended(Worry::Superseded { by }));
+            }
+        }
+    }
+
+    fn reported(
+        &mut self,
+        now: Timestamp,
+        node: NodeId,
+        opinion: Opinion,
+        is_outcome: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(watched) = self.nodes.get_mut(&node) else { return };
+        if !is_outcome {
+            return;
+        }
+        watched.outcome_at = Some(now);
+        let news = watched.opinion.replace(opinion) != Some(opinion);
+        if !news {
+            return;
+        }
+        let local_changed =
+            if opinion == Opinion::Up { self.local.insert(node.clone()) } else { self.local.remove(&node) };
+        if local_changed {
+            effects.push(Effect::PublishLocal(self.local.clone()));
+        }
+        self.unwritten.insert(node, opinion);
+        self.write(effects);
+    }
+
+    /// A node actor that died, or whose probes tell nothing, must not keep voting (D7).
+    fn retract_the_unseen(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.in_rounds() {
+            return;
+        }
+        let mut local_changed = false;
+        for (node, watched) in &mut self.nodes {
+            if watched.outcome_at.is_some_and(|at| now.since(at) < self.settings.vote_ttl) {
+                continue;
+            }
+            local_changed |= self.local.remove(node);
+            if watched.opinion.is_some_and(|opinion| opinion != Opinion::None) {
+                watched.opinion = Some(Opinion::None);
+                self.unwritten.insert(node.clone(), Opinion::None);
+            }
+        }
+        if local_changed {
+            effects.push(Effect::PublishLocal(self.local.clone()));
+        }
+    }
+
+    fn queue_every_vote(&mut self) {
+        for (node, watched) in &self.nodes {
+            if let Some(opinion) = watched.opinion {
+                self.unwritten.entry(node.clone()).or_insert(opinion);
+            }
+        }
+    }
+
+    fn write(&mut self, effects: &mut Vec<Effect>) {
+        let Some(voter) = self.voter() else { return };
+        if self.writing || self.unwritten.is_empty() {
+            return;
+        }
+        self.writing = true;
+        self.batches = self.batches.saturating_add(1);
+        let votes = self.unwritten.iter().map(|(node, opinion)| (node.clone(), *opinion)).collect();
+        effects.push(Effect::WriteVotes { voter, batch: self.batches, votes });
+    }
+
+    fn votes_written(&mut self, now: Timestamp, batch: WrittenBatch, mine: Option<bool>, effects: &mut Vec<Effect>) {
+        if self.voter().map(|voter| voter.incarnation) != Some(batch.incarnation) || batch.number != self.batches {
+            return;
+        }
+        self.writing = false;
+        match mine {
+            // Retried by the next tick, or sooner by the next opinion; the latest opinion per node waits here.
+            None => {}
+            Some(false) => self.beat(now, effects),
+            Some(true) => {
+                for (node, opinion) in batch.votes {
+                    if self.unwritten.get(&node) == Some(&opinion) {
+                        self.unwritten.remove(&node);
+                    }
+                }
+                self.write(effects);
+                self.read(effects);
+            }
+        }
+    }
+
+    fn close_round(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let up = self.round.close();
+        for (node, watched) in &mut self.nodes {
+            let opinion = if up.contains(node) { Opinion::Up } else { Opinion::Down };
+            *watched = Watched { opinion: Some(opinion), outcome_at: Some(now) };
+            self.unwritten.insert(node.clone(), opinion);
+        }
+        // Before the database is touched: local health stays current even when the database is gone (seed).
+        self.local = up;
+        effects.push(Effect::PublishLocal(self.local.clone()));
+        if self.nodes.is_empty() {
+            self.read(effects);
+        }
+        self.write(effects);
+    }
+
+    fn read(&mut self, effects: &mut Vec<Effect>) {
+        if self.reading {
+            self.read_again = true;
+        } else {
+            self.reading = true;
+            effects.push(Effect::ReadFacts);
+        }
+    }
+
+    fn facts_read(&mut self, read: Option<(HealthFacts, SettingsInForce)>, effects: &mut Vec<Effect>) {
+        self.reading = false;
+        if let Some((facts, settings)) = read {
+            if settings.revision > self.settings_revision {
+                self.settings = settings.settings.clone();
+                self.settings_revision = settings.revision;
+                effects.push(Effect::SettingsChanged(settings));
+            }
+            self.stamp_always = facts.foreign_voter_is_live();
+            if ::core::mem::take(&mut self.compare) {
+                self.rewrite_what_differs(&facts);
+                self.write(effects);
+            }
+            self.publish(facts.evaluate(&self.settings), effects);
+        }
+        if ::core::mem::take(&mut self.read_again) {
+            self.read(effects);
+        }
+    }
+
+    fn rewrite_what_differs(&mut self, facts: &HealthFacts) {
+        let Standing::Voting(mine) = self.standing else { return };
+        let stored: BTreeMap<&NodeId, Option<Opinion>> = facts
+            .votes
+            .iter()
+            .filter(|vote| vote.supervisor == self.name && vote.incarnation == Some(mine))
+            .map(|vote| (&vote.node, vote.opinion))
+            .collect();
+        for (node, watched) in &self.nodes {
+            let Some(opinion) = watched.opinion else { continue };
+            if stored.get(node) != Some(&Some(opinion)) {
+                self.unwritten.entry(node.clone()).or_insert(opinion);
+            }
+        }
+    }
+
+    fn publish(&mut self, nodes: BTreeMap<NodeId, NodeConsensus>, effects: &mut Vec<Effect>) {
+        let revision = match &self.published {
+            // The first one is news even if it names nobody: somebody is waiting for readiness (seed: `Updated`).
+            None => Revision(1),
+            Some(old) if differs(&old.nodes, &nodes, self.settings.policy) => old.revision.next(),
+            Some(_) => return,
+        };
+        // In rounds the first consensus is that of the first round, not of the moment before it.
+        if self.in_rounds() && self.published.is_none() && !self.round.any_closed() {
+            return;
+        }
+        let consensus = Consensus { revision, nodes };
+        self.published = Some(consensus.clone());
+        effects.push(Effect::Publish(consensus));
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,285 @@
+use super::*;
+use crate::core::{
+    consensus::{SupervisorRow, VoteRow},
+    ids::{Storage, VirtualStorage},
+    quorum::Verdict,
+    time::{Age, DatabaseTime},
+};
+use std::time::Duration;
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(VirtualStorage::new("v").unwrap(), Storage::new(name).unwrap())
+}
+
+/// A supervisor `s1` that watches `g1` and `g2`, on a clock that the story moves.
+struct Story {
+    monitor: Monitor,
+    now: Timestamp,
+    settings: SettingsInForce,
+}
+
+impl Story {
+    fn new(profile: Profile) -> Self {
+        let settings = SettingsInForce { revision: Revision(1), settings: Settings::of(profile) };
+        let monitor = Monitor::new(SupervisorName::new("s1").unwrap(), settings.clone(), [node("g1"), node("g2")]);
+        Story { monitor, now: Timestamp(Duration::from_secs(100)), settings }
+    }
+    fn feed(&mut self, input: Input) -> Vec<Effect> {
+        self.monitor.handle(self.now, input)
+    }
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now.after(Duration::from_millis(millis));
+    }
+    fn db(&self) -> DatabaseTime {
+        DatabaseTime(i64::try_from(self.now.0.as_micros()).unwrap())
+    }
+    fn register(&mut self, incarnation: i64) -> Vec<Effect> {
+        let reply = RegisterReply::Registered { incarnation: Incarnation(incarnation), at: self.db() };
+        self.feed(Input::Registered { sent: self.now, reply: Some(reply) })
+    }
+    fn voting() -> Self {
+        let mut story = Story::new(Profile::Default);
+        let effects = story.feed(Input::Tick);
+        assert!(matches!(effects[..], [Effect::Register { previous: None, .. }]), "{effects:?}");
+        let effects = story.register(7);
+        assert!(effects.contains(&Effect::ProbeAll) && effects.contains(&Effect::ReadFacts), "{effects:?}");
+        story
+    }
+    fn report(&mut self, name: &str, opinion: Opinion) -> Vec<Effect> {
+        self.feed(Input::Reported { node: node(name), opinion, is_outcome: true })
+    }
+    fn beat(&mut self, at: DatabaseTime) -> Vec<Effect> {
+        let sent = self.now;
+        self.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Alive { at }) })
+    }
+    fn facts(&mut self, votes: &[(&str, Opinion)]) -> Vec<Effect> {
+        let name = SupervisorName::new("s1").unwrap();
+        let row = |(about, opinion): &(&str, Opinion)| VoteRow {
+            supervisor: name.clone(),
+            node: node(about),
+            opinion: Some(*opinion),
+            incarnation: Some(Incarnation(7)),
+            contact_age: Some(Age(0)),
+            seen_age: Some(Age(0)),
+        };
+        let me = SupervisorRow {
+            name: name.clone(),
+            incarnation: Incarnation(7),
+            heartbeat_age: Age(0),
+            registered_age: Age(0),
+            recused: false,
+        };
+        let facts = HealthFacts { votes: votes.iter().map(row).collect(), supervisors: vec![me] };
+        let settings = self.settings.clone();
+        self.feed(Input::FactsRead(Some((facts, settings))))
+    }
+}
+
+fn written(effects: &[Effect]) -> Option<(i64, Vec<(NodeId, Opinion)>)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::WriteVotes { batch, votes, .. } => Some((*batch, votes.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_vote_is_written_once_when_it_changes_and_never_at_rest() {
+    let mut story = Story::voting();
+    let effects = story.report("g1", Opinion::Up);
+    let (number, votes) = written(&effects).unwrap();
+    assert_eq!(votes, vec![(node("g1"), Opinion::Up)]);
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    for _ in 0..50 {
+        story.wait(100);
+        assert_eq!(written(&story.report("g1", Opinion::Up)), None);
+        assert_eq!(written(&story.feed(Input::Tick)), None);
+    }
+}
+
+#[test]
+fn one_write_at_a_time_and_the_latest_opinion_wins() {
+    let mut story = Story::voting();
+    let (first, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    assert_eq!(written(&story.report("g1", Opinion::Down)), None, "one is under way");
+    assert_eq!(written(&story.report("g2", Opinion::Up)), None);
+    let batch = WrittenBatch { incarnation: Incarnation(7), number: first, votes };
+    let (second, votes) = written(&story.feed(Input::VotesWritten { batch, mine: Some(true) })).unwrap();
+    assert!(second > first);
+    assert_eq!(votes, vec![(node("g1"), Opinion::Down), (node("g2"), Opinion::Up)]);
+}
+
+#[test]
+fn a_write_that_failed_is_tried_again_with_the_latest_opinion() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    assert_eq!(written(&story.feed(Input::VotesWritten { batch, mine: None })), None);
+    let (_, votes) = written(&story.feed(Input::Tick)).unwrap();
+    assert_eq!(votes, vec![(node("g1"), Opinion::Up)]);
+}
+
+#[test]
+fn a_node_nobody_hears_of_is_retracted_to_none() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    story.wait(4_999);
+    assert_eq!(written(&story.feed(Input::Tick)), None, "not yet");
+    story.wait(1);
+    let effects = story.feed(Input::Tick);
+    assert_eq!(written(&effects).unwrap().1, vec![(node("g1"), Opinion::None)]);
+    assert!(effects.contains(&Effect::PublishLocal(BTreeSet::new())));
+}
+
+#[test]
+fn a_probe_that_says_nothing_about_the_node_keeps_no_vote_alive() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    story.wait(5_000);
+    let _ = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, is_outcome: false });
+    assert_eq!(written(&story.feed(Input::Tick)).unwrap().1, vec![(node("g1"), Opinion::None)]);
+}
+
+#[test]
+fn a_lapse_is_a_death_and_the_new_incarnation_has_said_nothing() {
+    let mut story = Story::voting();
+    let _ = story.report("g1", Opinion::Up);
+    let sent = story.now;
+    let effects = story.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Lapsed) });
+    assert!(
+        effects.iter().any(|e| matches!(e, Effect::Register { previous: Some(Incarnation(7)), .. })),
+        "{effects:?}"
+    );
+    let effects = story.register(8);
+    assert_eq!(written(&effects), None, "it looks before it votes");
+    assert!(effects.contains(&Effect::ProbeAll));
+    assert_eq!(written(&story.report("g1", Opinion::Up)).unwrap(), (1, vec![(node("g1"), Opinion::Up)]));
+}
+
+#[test]
+fn an_answer_to_the_incarnation_before_changes_nothing() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let sent = story.now;
+    let _ = story.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Gone) });
+    let _ = story.register(8);
+    let _ = story.report("g1", Opinion::Down);
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let effects = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    assert_eq!(effects, vec![], "incarnation 8's write is still under way");
+}
+
+#[test]
+fn the_superseded_ends_for_good_and_removes_nothing() {
+    let mut story = Story::voting();
+    let sent = story.now;
+    let reply = Some(HeartbeatReply::Superseded { by: Incarnation(9) });
+    let effects = story.feed(Input::HeartbeatAnswered { sent, reply });
+    assert_eq!(effects, vec![Effect::Ended(Worry::Superseded { by: Incarnation(9) })]);
+    assert_eq!(story.feed(Input::Tick), vec![]);
+    assert_eq!(story.feed(Input::Stop), vec![]);
+    assert_eq!(story.monitor.voter(), None);
+}
+
+#[test]
+fn a_step_of_the_databases_clock_is_a_new_registration() {
+    for step in [6_000_000, -3_600_000_000] {
+        let mut story = Story::voting();
+        story.wait(1_000);
+        let honest = story.db();
+        assert!(story.beat(honest).contains(&Effect::ReadFacts) || story.monitor.read_again);
+        story.wait(1_000);
+        let stepped = DatabaseTime(story.db().0 + step);
+        let effects = story.beat(stepped);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Register { .. })), "{effects:?}");
+    }
+}
+
+#[test]
+fn every_tenth_heartbeat_rewrites_a_vote_that_the_database_lost() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    let mut rewritten_at = None;
+    for beat in 1..=10 {
+        story.wait(400);
+        let at = story.db();
+        let _ = story.beat(at);
+        let effects = story.facts(&[("g1", Opinion::Down)]);
+        if let Some((_, votes)) = written(&effects) {
+            assert_eq!(votes, vec![(node("g1"), Opinion::Up)]);
+            rewritten_at = Some(beat);
+        }
+    }
+    assert_eq!(rewritten_at, Some(10));
+}
+
+#[test]
+fn a_consensus_is_published_once_per_change_with_the_next_revision() {
+    let mut story = Story::voting();
+    let revision = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Publish(consensus) => Some((consensus.revision.0, consensus.verdict(&node("g1")))),
+            _ => None,
+        })
+    };
+    assert_eq!(revision(&story.facts(&[])), Some((1, Verdict::Undecided)), "the first is news even if it is empty");
+    assert_eq!(revision(&story.facts(&[("g1", Opinion::Up)])), Some((2, Verdict::Healthy)));
+    assert_eq!(revision(&story.facts(&[("g1", Opinion::Up)])), None);
+    assert_eq!(revision(&story.facts(&[("g1", Opinion::Down)])), Some((3, Verdict::Unhealthy)));
+}
+
+#[test]
+fn a_read_that_failed_publishes_nothing() {
+    let mut story = Story::voting();
+    assert_eq!(story.feed(Input::FactsRead(None)), vec![]);
+}
+
+#[test]
+fn stored_settings_win_over_ours() {
+    let mut story = Story::voting();
+    story.settings.settings.vote_ttl = Duration::from_millis(50);
+    story.settings.revision = Revision(2);
+    let effects = story.facts(&[]);
+    assert!(effects.contains(&Effect::SettingsChanged(story.settings.clone())), "{effects:?}");
+    let effects = story.facts(&[]);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::SettingsChanged(_))), "told once");
+}
+
+#[test]
+fn a_round_asks_everybody_once_and_takes_silence_for_down() {
+    let mut story = Story::new(Profile::Praefect);
+    let effects = story.feed(Input::Tick);
+    assert!(effects.contains(&Effect::OpenRound { round: 1 }), "{effects:?}");
+    let _ = story.register(7);
+    assert_eq!(story.feed(Input::RoundReported { round: 1, node: node("g1"), up: true }), vec![]);
+    let tick = story.feed(Input::Tick);
+    assert!(!tick.iter().any(|effect| matches!(effect, Effect::OpenRound { .. })), "late ticks are skipped: {tick:?}");
+    let effects = story.feed(Input::RoundOver { round: 1 });
+    assert!(effects.contains(&Effect::PublishLocal([node("g1")].into())));
+    assert_eq!(written(&effects).unwrap().1, vec![(node("g1"), Opinion::Up), (node("g2"), Opinion::Down)]);
+    assert_eq!(story.feed(Input::RoundReported { round: 1, node: node("g2"), up: true }), vec![], "too late");
+    let effects = story.feed(Input::Tick);
+    assert!(effects.contains(&Effect::OpenRound { round: 2 }));
+    assert_eq!(
+        story.feed(Input::RoundReported { round: 1, node: node("g2"), up: true }),
+        vec![],
+        "of the round before"
+    );
+}
+
+#[test]
+fn a_round_that_ends_before_the_registration_is_not_lost() {
+    let mut story = Story::new(Profile::Praefect);
+    let _ = story.feed(Input::Tick);
+    let _ = story.feed(Input::RoundReported { round: 1, node: node("g1"), up: true });
+    let effects = story.feed(Input::RoundReported { round: 1, node: node("g2"), up: true });
+    assert_eq!(written(&effects), None);
+    let effects = story.register(7);
+    assert_eq!(written(&effects).unwrap().1.len(), 2);
+}
