@@ -13,6 +13,8 @@
 )]
 #![allow(clippy::disallowed_types, reason = "denied again in core, the only place that must iterate in a fixed order")]
 
+#[cfg(feature = "runtime")]
+pub mod config;
 pub mod core;
 #[cfg(feature = "runtime")]
 pub mod store;

@@ -1,0 +1,177 @@
+//! What an operator decides: plain data with a default and a reason for each value.
+//!
+//! A minimal file is one virtual storage with its nodes. Unknown keys are errors, wrong types are errors, broken
+//! relations are errors, and [`Config::from_toml`] tells all of them at once, each with its key, its value and what is
+//! allowed. `serde` alone was rejected for that: it stops at the first.
+
+mod error;
+mod file;
+mod reader;
+mod relations;
+
+pub use error::{ConfigError, Problem};
+
+use crate::core::{
+    ids::{NodeId, Storage, SupervisorName, VirtualStorage},
+    settings::{Profile, Settings},
+    window::Thresholds,
+};
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// Everything that one supervisor is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The supervisor's stable name. Default: `host:listen`; required without a listen address, for two processes of
+    /// one host would take each other's name.
+    pub name: Option<SupervisorName>,
+    /// Where this process listens, as others know it. Names the supervisor and is shown in its row; nothing is opened.
+    pub listen: Option<String>,
+    /// The database.
+    pub database: DatabaseConfig,
+    /// How nodes are probed.
+    pub health: HealthConfig,
+    /// How often this supervisor says that it lives. Default 1 s (`lan`: 500 ms); three must fit in `voter_ttl`.
+    pub heartbeat: Duration,
+    /// The settings that the first start of a cluster stores. Later the database wins.
+    pub settings: Settings,
+    /// How long a start may take until the first consensus. Default 30 s.
+    pub start_timeout: Duration,
+    /// How long one lookup or operation may take, retries included. Default 5 s.
+    pub request_timeout: Duration,
+    /// The clusters to watch.
+    pub virtual_storages: Vec<VirtualStorageConfig>,
+}
+
+/// The database that all supervisors of a cluster share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseConfig {
+    /// `sqlite:PATH` (one machine) or `postgres://user:password@host/name`.
+    pub url: DatabaseUrl,
+    /// Whether outstanding migrations are run at start. Default yes.
+    pub migrate: bool,
+    /// The most connections. Default 8: more do not make one database faster, and two per core are enough to fill it.
+    pub pool_size: u32,
+}
+
+/// A database's address. It may hold a password, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// Takes an address as it is; the store that it names checks it.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+    /// The address itself, password included.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+    /// The part before the colon: which kind of database.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:***", self.scheme())
+    }
+}
+
+/// How nodes are probed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthConfig {
+    /// Time between two probes of a node, jittered by a tenth. Default 750 ms (`lan` 100 ms, `praefect` 1 s after the
+    /// last round).
+    pub interval: Duration,
+    /// How long one probe may take. Default 300 ms (`lan` 100 ms, `praefect` 1 s for a whole round).
+    pub timeout: Duration,
+    /// Misses in a row that make a node down, and successes in a row that bring it back. Default 3, 3 of 10
+    /// (`lan` 2, 3 of 10; `praefect` the last check only).
+    pub thresholds: Thresholds,
+    /// How long a connection may take to be made. Default 300 ms.
+    pub connect_timeout: Duration,
+    /// HTTP/2 keepalive of node connections. Default 20 s: servers made with grpc-go refuse faster pings.
+    pub keepalive: Duration,
+    /// The certificate authority of `tls://` nodes, a PEM file. Default: the system's.
+    pub tls_ca: Option<PathBuf>,
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VirtualStorageConfig {
+    /// Its name.
+    pub name: VirtualStorage,
+    /// Its nodes, at least one.
+    pub nodes: Vec<NodeConfig>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeConfig {
+    /// Its name, unique within its virtual storage.
+    pub storage: Storage,
+    /// Where it listens: `tcp://host:port`, `tls://host:port`, `unix:/path` or `dns:host:port`.
+    pub address: String,
+}
+
+impl Config {
+    /// The defaults of a profile, on this database, with nothing to watch yet.
+    #[must_use]
+    pub fn new(profile: Profile, database: impl Into<String>) -> Self {
+        let ms = Duration::from_millis;
+        let (interval, timeout, fall, rise, heartbeat) = match profile {
+            Profile::Default => (ms(750), ms(300), 3, 3, ms(1_000)),
+            Profile::Lan => (ms(100), ms(100), 2, 3, ms(500)),
+            Profile::Praefect => (ms(1_000), ms(1_000), 1, 1, ms(1_000)),
+        };
+        let window = if profile == Profile::Praefect { 1 } else { 10 };
+        Config {
+            name: None,
+            listen: None,
+            database: DatabaseConfig { url: DatabaseUrl::new(database), migrate: true, pool_size: 8 },
+            health: HealthConfig {
+                interval,
+                timeout,
+                thresholds: Thresholds { fall, rise, window },
+                connect_timeout: ms(300),
+                keepalive: ms(20_000),
+                tls_ca: None,
+            },
+            heartbeat,
+            settings: Settings::of(profile),
+            start_timeout: ms(30_000),
+            request_timeout: ms(5_000),
+            virtual_storages: Vec::new(),
+        }
+    }
+
+    /// Reads a configuration file's text. Tells every problem at once.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        let mut problems = Vec::new();
+        let config = file::read(text, &mut problems);
+        problems.extend(relations::problems(&config));
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    }
+
+    /// Checks every relation. Tells every problem at once; changes nothing.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let problems = relations::problems(self);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+
+    /// Every configured node with its address, in order of configuration.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        self.virtual_storages.iter().flat_map(|cluster| {
+            cluster
+                .nodes
+                .iter()
+                .map(|node| (NodeId::new(cluster.name.clone(), node.storage.clone()), node.address.as_str()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The relations between values that must hold, each told with both values.
+
+use super::{Config, Problem};
+use crate::core::settings::Profile;
+use std::{collections::BTreeSet, time::Duration};
+
+/// Everything that is wrong with a configuration, whoever made it.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    times(config, &mut found);
+    clusters(config, &mut found);
+    if config.name.is_none() && config.listen.is_none() {
+        found.push(Problem::new("name", "is missing: without a listen address a supervisor needs a name of its own"));
+    }
+    if config.listen.as_deref().is_some_and(str::is_empty) {
+        found.push(Problem::new("listen", "\"\" is not allowed: it must be an address such as \"10.0.0.1:2305\""));
+    }
+    found.extend(config.settings.problems().into_iter().map(|what| Problem::new("consensus", what)));
+    if config.database.pool_size == 0 {
+        found.push(Problem::new("database.pool_size", "0 is not allowed: it must be 1 to 1000"));
+    }
+    if !["sqlite", "postgres", "postgresql"].contains(&config.database.url.scheme())
+        && !config.database.url.expose().is_empty()
+    {
+        let scheme = config.database.url.scheme();
+        found.push(Problem::new(
+            "database.url",
+            format!("scheme {scheme:?} is not allowed: it must be `sqlite:` or `postgres://`"),
+        ));
+    }
+    found
+}
+
+fn times(config: &Config, found: &mut Vec<Problem>) {
+    let hour = Duration::from_secs(3_600);
+    let health = &config.health;
+    for (key, value, least) in [
+        ("heartbeat", config.heartbeat, 10),
+        ("start_timeout", config.start_timeout, 10),
+        ("request_timeout", config.request_timeout, 10),
+        ("health.interval", health.interval, 1),
+        ("health.timeout", health.timeout, 1),
+        ("health.connect_timeout", health.connect_timeout, 1),
+        ("health.keepalive", health.keepalive, 100),
+    ] {
+        if value < Duration::from_millis(least) || value > hour {
+            found.push(Problem::new(key, format!("{value:?} is not allowed: it must be {least} ms to 1 h")));
+        }
+    }
+    let settings = &config.settings;
+    let mut below = |key: &str, value: Duration, limit_key: &str, limit: Duration, why: &str| {
+        if value >= limit {
+            found.push(Problem::new(key, format!("{value:?} must be below {limit_key} = {limit:?}: {why}")));
+        }
+    };
+    let praefect = settings.profile == Profile::Praefect;
+    below(
+        "health.timeout",
+        health.timeout,
+        "consensus.vote_ttl",
+        settings.vote_ttl,
+        "a probe must end before the vote that it renews does",
+    );
+    if !praefect {
+        let beats = config.heartbeat.saturating_mul(3);
+        below(
+            "heartbeat × 3",
+            beats,
+            "consensus.voter_ttl",
+            settings.voter_ttl,
+            "two lost heartbeats must not be a death",
+        );
+        let silence = health.timeout.saturating_mul(health.thresholds.fall);
+        below(
+            "health.timeout × health.fall",
+            silence,
+            "consensus.voter_ttl",
+            settings.voter_ttl,
+            "a silent node must be voted down before its watcher could be",
+        );
+        below(
+            "health.interval",
+            health.interval,
+            "consensus.vote_ttl",
+            settings.vote_ttl,
+            "a node must be looked at before its vote is retracted",
+        );
+    }
+    for (key, value) in [("health.fall", health.thresholds.fall), ("health.rise", health.thresholds.rise)] {
+        if value == 0 || value > health.thresholds.window {
+            let window = health.thresholds.window;
+            found.push(Problem::new(key, format!("{value} is not allowed: it must be 1 to health.window = {window}")));
+        }
+    }
+}
+
+fn clusters(config: &Config, found: &mut Vec<Problem>) {
+    if config.virtual_storages.is_empty() {
+        found.push(Problem::new("virtual_storage", "none is configured: at least one is needed"));
+    }
+    let mut names = BTreeSet::new();
+    for (index, cluster) in config.virtual_storages.iter().enumerate() {
+        let key = format!("virtual_storage[{index}]");
+        if !names.insert(&cluster.name) {
+            found.push(Problem::new(
+                format!("{key}.name"),
+                format!("{:?} is not allowed: it is named twice", cluster.name),
+            ));
+        }
+        if cluster.nodes.is_empty() {
+            let what = format!("virtual storage {:?} has no nodes: at least one is needed", cluster.name);
+            found.push(Problem::new(format!("{key}.node"), what));
+        }
+        let mut storages = BTreeSet::new();
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            if !storages.insert(&node.storage) {
+                found.push(Problem::new(
+                    format!("{key}.node[{number}].storage"),
+                    format!("{:?} is not allowed: virtual storage {:?} names it twice", node.storage, cluster.name),
+                ));
+            }
+        }
+    }
+}
