@@ -21,6 +21,7 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod statement;
 
+pub use crate::core::election::Target;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,

@@ -112,15 +112,6 @@ pub struct HealthSnapshot {
     pub facts: HealthFacts,
 }
 
-/// Which repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// By id.
-    Id(RepositoryId),
-    /// By the path that clients know.
-    Path(VirtualStorage, RelativePath),
-}
-
 /// What one read says about one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElectionSnapshot {

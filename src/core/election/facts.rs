@@ -109,3 +109,12 @@ pub struct Fence {
     /// The primary of that epoch.
     pub primary: Storage,
 }
+
+/// Which repository is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// By its number.
+    Id(RepositoryId),
+    /// By its virtual storage and the path that clients know.
+    Path(VirtualStorage, RelativePath),
+}

@@ -11,7 +11,7 @@
 mod facts;
 mod reason;
 
-pub use facts::{ElectionFacts, Fence, Primary, ReplicaFacts, StorageAttributes};
+pub use facts::{ElectionFacts, Fence, Primary, ReplicaFacts, StorageAttributes, Target};
 pub use reason::{NoCandidate, Reason, Refusal, WaitReason};
 
 use super::{

@@ -70,19 +70,33 @@ pub struct Monitor {
     clock: ClockCheck,
     round: Round,
     local: BTreeSet<NodeId>,
-    published: Option<Consensus>,
+    revision: Revision,
+    published: Option<BTreeMap<NodeId, NodeConsensus>>,
 }
 
 impl Monitor {
     /// A monitor that has seen nothing and is not registered.
     #[must_use]
     pub fn new(name: SupervisorName, settings: SettingsInForce, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        Self::resume(name, settings, nodes, None, Revision::default())
+    }
+
+    /// A monitor in the place of one that died in this process: its registration is taken over, not superseded, and
+    /// revisions go on from the last one published.
+    #[must_use]
+    pub fn resume(
+        name: SupervisorName,
+        settings: SettingsInForce,
+        nodes: impl IntoIterator<Item = NodeId>,
+        previous: Option<Incarnation>,
+        revision: Revision,
+    ) -> Self {
         Monitor {
             name,
             settings: settings.settings,
             settings_revision: settings.revision,
             standing: Standing::Absent,
-            previous: None,
+            previous,
             nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
             unwritten: BTreeMap::new(),
             writing: false,
@@ -96,6 +110,7 @@ impl Monitor {
             clock: ClockCheck::default(),
             round: Round::default(),
             local: BTreeSet::new(),
+            revision,
             published: None,
         }
     }
@@ -405,19 +420,17 @@ impl Monitor {
     }
 
     fn publish(&mut self, nodes: BTreeMap<NodeId, NodeConsensus>, effects: &mut Vec<Effect>) {
-        let revision = match &self.published {
-            // The first one is news even if it names nobody: somebody is waiting for readiness (seed: `Updated`).
-            None => Revision(1),
-            Some(old) if differs(&old.nodes, &nodes, self.settings.policy) => old.revision.next(),
-            Some(_) => return,
+        let news = match &self.published {
+            // The first one is news even if it names nobody: somebody is waiting for readiness (seed: `Updated`). In
+            // rounds it is that of the first round, not of the moment before it.
+            None => !self.in_rounds() || self.round.any_closed(),
+            Some(old) => differs(old, &nodes, self.settings.policy),
         };
-        // In rounds the first consensus is that of the first round, not of the moment before it.
-        if self.in_rounds() && self.published.is_none() && !self.round.any_closed() {
-            return;
+        if news {
+            self.revision = self.revision.next();
+            self.published = Some(nodes.clone());
+            effects.push(Effect::Publish(Consensus { revision: self.revision, nodes }));
         }
-        let consensus = Consensus { revision, nodes };
-        self.published = Some(consensus.clone());
-        effects.push(Effect::Publish(consensus));
     }
 }
 

@@ -1,0 +1,77 @@
+//! How nodes are, as this supervisor sees it.
+
+use crate::core::{
+    consensus::Opinion,
+    evidence::Evidence,
+    ids::{NodeId, Storage, VirtualStorage},
+};
+use actix::Message;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// To a node actor: probe now, whatever the schedule says. A probe under way answers for this one too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ProbeNow;
+
+/// To a node actor, in profile `praefect`: one probe for this round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct RunRound {
+    /// The round that the report will carry.
+    pub round: u64,
+}
+
+/// From a node actor: what it thinks after a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct NodeReport {
+    /// About which node.
+    pub node: NodeId,
+    /// What it thinks now.
+    pub opinion: Opinion,
+    /// What the probe said.
+    pub evidence: Evidence,
+}
+
+/// From a node actor: the outcome of a round's probe.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct RoundReport {
+    /// The round that asked.
+    pub round: u64,
+    /// About which node.
+    pub node: NodeId,
+    /// What the probe said. Only SERVING counts as seen.
+    pub evidence: Evidence,
+}
+
+/// To a node actor: how is it?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "NodeHealth")]
+pub struct GetNodeHealth;
+
+/// What one supervisor knows of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, actix::MessageResponse)]
+pub struct NodeHealth {
+    /// What it thinks.
+    pub opinion: Opinion,
+    /// What the last probe said; `None` before the first.
+    pub evidence: Option<Evidence>,
+    /// The last outcomes, oldest first.
+    pub window: Vec<bool>,
+}
+
+/// To the HealthManager: a heartbeat is due; in profile `praefect`, a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+/// To the HealthManager: who is up, as this supervisor itself sees it? Routing uses this; election uses consensus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "HealthyNodes")]
+pub struct GetHealthyNodes;
+
+/// Storages that are up, by virtual storage, in order of name. A virtual storage without one has no key (seed).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, actix::MessageResponse)]
+pub struct HealthyNodes(pub BTreeMap<VirtualStorage, Vec<Storage>>);
