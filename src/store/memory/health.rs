@@ -1,0 +1,156 @@
+//! Settings, supervisors and votes.
+
+use super::{
+    MemoryStore,
+    state::{State, Supervisor, Vote},
+};
+use crate::core::{
+    consensus::{HealthFacts, Opinion},
+    epoch::Revision,
+    ids::{Incarnation, NodeId, SupervisorName, Voter},
+    settings::Settings,
+};
+use crate::store::{
+    Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
+    VotesWritten,
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Two live holders of one name may not follow each other faster than this.
+const TAKEOVER_PAUSE: Duration = Duration::from_secs(60);
+
+impl HealthStore for MemoryStore {
+    fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.call(StoreOp::SettingsSeed, move |state| {
+            if state.settings.is_none() {
+                state.settings = Some((Revision(1), wanted.clone()));
+                state.touched(1);
+            }
+            state.settings()
+        })
+    }
+
+    fn settings_update<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.call(StoreOp::SettingsUpdate, move |state| {
+            state.settings = Some((state.settings().revision.next(), wanted.clone()));
+            state.touched(1);
+            state.settings()
+        })
+    }
+
+    fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
+        self.call(StoreOp::SupervisorRegister, move |state| state.register(registration))
+    }
+
+    fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
+        self.call(StoreOp::SupervisorHeartbeat, move |state| {
+            let (at, now) = (state.at(), state.now);
+            let StoredSettings { revision, settings, .. } = state.settings();
+            let Some(row) = state.supervisors.get_mut(&voter.name) else { return Heartbeat::Gone };
+            if row.incarnation != voter.incarnation {
+                return Heartbeat::Superseded { by: row.incarnation };
+            }
+            if !crate::core::time::Age(now.saturating_sub(row.heartbeat_at)).is_within(settings.voter_ttl) {
+                return Heartbeat::Lapsed;
+            }
+            row.heartbeat_at = now;
+            state.touched(1);
+            Heartbeat::Alive { at, settings_revision: revision }
+        })
+    }
+
+    fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
+        self.call(StoreOp::SupervisorRemove, move |state| {
+            if !state.is_registered(voter) {
+                return false;
+            }
+            state.supervisors.remove(&voter.name);
+            let before = state.votes.len();
+            state.votes.retain(|(name, _), _| *name != voter.name);
+            state.touched(before.saturating_sub(state.votes.len()).saturating_add(1));
+            true
+        })
+    }
+
+    fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
+        self.call(StoreOp::VotesWrite, move |state| {
+            if !state.is_registered(voter) {
+                return VotesWritten::NotMine;
+            }
+            let mut changed = 0_u32;
+            for (node, opinion) in &batch.votes {
+                changed = changed.saturating_add(u32::from(state.vote(voter, batch.number, node, *opinion)));
+            }
+            VotesWritten::Written { changed }
+        })
+    }
+
+    fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
+        self.call(StoreOp::HealthFacts, |state| HealthSnapshot {
+            at: state.at(),
+            settings: state.settings(),
+            facts: state.health(),
+        })
+    }
+}
+
+impl State {
+    pub(super) fn health(&self) -> HealthFacts {
+        HealthFacts { votes: self.vote_rows(|_| true), supervisors: self.supervisor_rows() }
+    }
+
+    fn is_registered(&self, voter: &Voter) -> bool {
+        self.supervisors.get(&voter.name).is_some_and(|row| row.incarnation == voter.incarnation)
+    }
+
+    fn register(&mut self, registration: &Registration) -> Registered {
+        let superseded_live_at = match self.supervisors.get(&registration.name) {
+            None => None,
+            Some(row) if registration.previous == Some(row.incarnation) => row.superseded_live_at,
+            // Recused or not, a process with a young heartbeat is running under this name.
+            Some(row) if !self.age(row.heartbeat_at).is_within(self.settings().settings.voter_ttl) => None,
+            Some(row) if row.superseded_live_at.is_some_and(|at| self.age(at).is_within(TAKEOVER_PAUSE)) => {
+                return Registered::NameInUse { held_by: row.incarnation };
+            }
+            Some(_) => Some(self.now),
+        };
+        let incarnation = self.next_incarnation();
+        self.watch(&registration.name, incarnation, &registration.nodes.iter().collect());
+        let now = self.now;
+        let row = Supervisor { incarnation, registered_at: now, superseded_live_at, heartbeat_at: now, recused: false };
+        self.supervisors.insert(registration.name.clone(), row);
+        self.touched(1);
+        Registered::Registered { incarnation, at: self.at() }
+    }
+
+    /// Rows for exactly the watched nodes. Those that exist keep the old incarnation, which makes them `none`.
+    fn watch(&mut self, name: &SupervisorName, incarnation: Incarnation, nodes: &BTreeSet<&NodeId>) {
+        let before = self.votes.len();
+        self.votes.retain(|(voter, node), _| voter != name || nodes.contains(node));
+        let kept = self.votes.len();
+        for node in nodes {
+            let row = || Vote { opinion: Some(Opinion::None), incarnation: Some(incarnation), ..Vote::default() };
+            self.votes.entry((name.clone(), (*node).clone())).or_insert_with(row);
+        }
+        self.touched(before.saturating_sub(kept).saturating_add(self.votes.len().saturating_sub(kept)));
+    }
+
+    /// Stores one vote unless a later one is stored; answers whether the opinion that counts has changed.
+    fn vote(&mut self, voter: &Voter, number: i64, node: &NodeId, opinion: Opinion) -> bool {
+        let now = self.now;
+        let row = self.votes.entry((voter.name.clone(), node.clone())).or_default();
+        if (row.incarnation, row.number) > (Some(voter.incarnation), number) {
+            return false;
+        }
+        // An opinion of an older incarnation, and that of a row just made, counted as none.
+        let counted = row.opinion.filter(|_| row.incarnation == Some(voter.incarnation)).unwrap_or(Opinion::None);
+        (row.incarnation, row.number, row.opinion) = (Some(voter.incarnation), number, Some(opinion));
+        match opinion {
+            Opinion::Up => (row.contact_at, row.seen_at) = (Some(now), Some(now)),
+            Opinion::Down | Opinion::Misconfigured => row.contact_at = Some(now),
+            Opinion::None => {}
+        }
+        self.touched(1);
+        counted != opinion
+    }
+}
