@@ -16,3 +16,5 @@
 pub mod core;
 #[cfg(feature = "runtime")]
 pub mod store;
+#[cfg(feature = "runtime")]
+pub mod transport;
