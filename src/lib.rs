@@ -18,3 +18,5 @@ pub mod config;
 pub mod core;
 #[cfg(feature = "runtime")]
 pub mod store;
+#[cfg(feature = "runtime")]
+pub mod transport;
