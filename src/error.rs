@@ -133,7 +133,9 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self {
-            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => GrpcCode::InvalidArgument,
+            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => {
+                GrpcCode::InvalidArgument
+            }
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }
@@ -155,7 +157,9 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.grpc_code() {
-            GrpcCode::Unavailable | GrpcCode::Aborted | GrpcCode::ResourceExhausted | GrpcCode::DeadlineExceeded => true,
+            GrpcCode::Unavailable | GrpcCode::Aborted | GrpcCode::ResourceExhausted | GrpcCode::DeadlineExceeded => {
+                true
+            }
             GrpcCode::InvalidArgument | GrpcCode::NotFound | GrpcCode::FailedPrecondition | GrpcCode::Internal => false,
         }
     }

@@ -14,9 +14,26 @@
 #![allow(clippy::disallowed_types, reason = "denied again in core, the only place that must iterate in a fixed order")]
 
 #[cfg(feature = "runtime")]
+pub mod actors;
+#[cfg(feature = "runtime")]
 pub mod config;
 pub mod core;
 #[cfg(feature = "runtime")]
+pub mod error;
+#[cfg(feature = "runtime")]
+pub mod messages;
+#[cfg(feature = "runtime")]
 pub mod store;
 #[cfg(feature = "runtime")]
+mod supervisor;
+#[cfg(feature = "runtime")]
+mod telemetry;
+#[cfg(feature = "runtime")]
 pub mod transport;
+
+#[cfg(feature = "runtime")]
+pub use {
+    config::{Config, ConfigError},
+    error::Error,
+    supervisor::{Ports, Supervisor},
+};

@@ -25,8 +25,8 @@ pub use crate::core::election::Target;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
-    Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, Target,
-    VoteBatch, VotesWritten,
+    Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, VoteBatch,
+    VotesWritten,
 };
 
 use crate::core::{

@@ -220,6 +220,22 @@ pub struct NewRepository {
     pub assignments: Vec<Storage>,
 }
 
+impl NewRepository {
+    /// A repository at this path, with replicas on these storages, nothing assigned and no primary yet.
+    #[must_use]
+    pub fn new(virtual_storage: VirtualStorage, relative_path: RelativePath, replicas: Vec<Storage>) -> Self {
+        NewRepository {
+            virtual_storage,
+            relative_path,
+            replica_path: None,
+            id: None,
+            replicas,
+            primary: None,
+            assignments: Vec::new(),
+        }
+    }
+}
+
 /// A repository that was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Created {

@@ -1,0 +1,63 @@
+//! What outlives the HealthManager that writes it: watch cells, each with one writer and any number of readers.
+
+use crate::core::{
+    consensus::Consensus,
+    epoch::Revision,
+    ids::{Incarnation, NodeId, Voter},
+    monitor::{SettingsInForce, Worry},
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::watch;
+
+/// Who is up, as this supervisor itself sees it.
+pub type LocalView = Arc<BTreeSet<NodeId>>;
+
+/// The cells of one supervisor.
+#[derive(Debug)]
+pub struct Cells {
+    /// The last published consensus; `None` before the first.
+    pub consensus: watch::Sender<Option<Arc<Consensus>>>,
+    /// Who is up, as this supervisor itself sees it.
+    pub local: watch::Sender<LocalView>,
+    /// The registration that may act; `None` while there is none.
+    pub voter: watch::Sender<Option<Voter>>,
+    /// The settings in force.
+    pub settings: watch::Sender<SettingsInForce>,
+    /// Why the supervisor ended for good, if it did.
+    pub ended: watch::Sender<Option<Worry>>,
+    /// The database's last complaint; `None` while it answers.
+    pub complaint: watch::Sender<Option<String>>,
+    last_incarnation: watch::Sender<Option<Incarnation>>,
+}
+
+impl Cells {
+    /// Cells of a supervisor that has seen nothing yet.
+    #[must_use]
+    pub fn new(settings: SettingsInForce) -> Arc<Self> {
+        Arc::new(Cells {
+            consensus: watch::Sender::new(None),
+            local: watch::Sender::new(LocalView::default()),
+            voter: watch::Sender::new(None),
+            settings: watch::Sender::new(settings),
+            ended: watch::Sender::new(None),
+            complaint: watch::Sender::new(None),
+            last_incarnation: watch::Sender::new(None),
+        })
+    }
+    /// The revision of the last published consensus.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.consensus.borrow().as_ref().map_or(Revision::default(), |consensus| consensus.revision)
+    }
+    /// The last incarnation of this process, which its next registration takes over.
+    #[must_use]
+    pub fn last_incarnation(&self) -> Option<Incarnation> {
+        *self.last_incarnation.borrow()
+    }
+    pub(super) fn registered(&self, voter: Option<Voter>) {
+        if let Some(voter) = &voter {
+            self.last_incarnation.send_replace(Some(voter.incarnation));
+        }
+        self.voter.send_replace(voter);
+    }
+}

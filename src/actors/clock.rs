@@ -1,0 +1,17 @@
+//! The process's monotonic clock, as the core's timestamps. Tokio's, so that tests can pause it.
+
+use crate::core::time::Timestamp;
+use tokio::time::Instant;
+
+/// Time since the actor that holds it was made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MonotonicClock(Instant);
+
+impl MonotonicClock {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+    pub(super) fn now(self) -> Timestamp {
+        Timestamp(self.0.elapsed())
+    }
+}

@@ -1,0 +1,134 @@
+//! Watches every actor's task and rebuilds what died from its spec.
+//!
+//! A panic ends an actix actor even under `actix::Supervisor`, which restarts only what stopped itself, and that in
+//! the same broken state. The guardian looks at the `JoinHandle`, builds a new actor with nothing of the old one's
+//! memory, counts it, and pauses longer each time. It holds no state that anybody needs.
+
+use crate::{
+    messages::control::{GetRestarts, StopAll},
+    telemetry,
+};
+use actix::prelude::*;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::{task::JoinHandle, time::Instant};
+
+/// Pause before the first rebuild, and the longest one.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+/// An actor that lived this long starts again with the shortest pause.
+const CALM: Duration = Duration::from_secs(60);
+
+/// How to build one actor.
+pub struct ChildSpec {
+    name: String,
+    start: Box<dyn FnMut() -> JoinHandle<()>>,
+}
+
+impl ChildSpec {
+    /// An actor by this name. `build` makes it anew; `publish` is handed its address each time, to put it in its
+    /// predecessor's place.
+    pub fn new<A>(
+        name: impl Into<String>,
+        mut build: impl FnMut() -> A + 'static,
+        publish: impl Fn(&Addr<A>) + 'static,
+    ) -> Self
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        let start = move || {
+            let context = Context::new();
+            publish(&context.address());
+            tokio::task::spawn_local(context.into_future(build()))
+        };
+        Self { name: name.into(), start: Box::new(start) }
+    }
+}
+
+struct Child {
+    spec: ChildSpec,
+    task: Option<tokio::task::AbortHandle>,
+    started: Instant,
+    pause: Duration,
+    restarts: u64,
+}
+
+/// The actor.
+pub struct Guardian {
+    children: Vec<Child>,
+    stopping: bool,
+}
+
+impl Guardian {
+    /// A guardian that starts these, in this order.
+    #[must_use]
+    pub fn new(specs: Vec<ChildSpec>) -> Self {
+        let child = |spec| Child { spec, task: None, started: Instant::now(), pause: PAUSE.0, restarts: 0 };
+        Self { children: specs.into_iter().map(child).collect(), stopping: false }
+    }
+
+    fn start(&mut self, index: usize, ctx: &mut Context<Self>) {
+        let Some(child) = self.children.get_mut(index).filter(|_| !self.stopping) else { return };
+        let task = (child.spec.start)();
+        child.task = Some(task.abort_handle());
+        child.started = Instant::now();
+        ctx.spawn(task.into_actor(self).map(move |end, this: &mut Self, ctx| {
+            this.ended(index, end.is_err_and(|error| error.is_panic()), ctx);
+        }));
+    }
+
+    fn ended(&mut self, index: usize, panicked: bool, ctx: &mut Context<Self>) {
+        let Some(child) = self.children.get_mut(index).filter(|_| !self.stopping) else { return };
+        if child.started.elapsed() >= CALM {
+            child.pause = PAUSE.0;
+        }
+        let pause = child.pause;
+        child.pause = pause.saturating_mul(2).min(PAUSE.1);
+        child.restarts = child.restarts.saturating_add(1);
+        telemetry::actor_died(&child.spec.name, panicked, child.restarts, pause);
+        ctx.run_later(pause, move |this, ctx| this.start(index, ctx));
+    }
+}
+
+impl Actor for Guardian {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        (0..self.children.len()).for_each(|index| self.start(index, ctx));
+    }
+}
+
+impl Drop for Guardian {
+    /// Whoever drops the guardian ends what it guards: nothing runs on unwatched.
+    fn drop(&mut self) {
+        self.children.iter().filter_map(|child| child.task.as_ref()).for_each(tokio::task::AbortHandle::abort);
+    }
+}
+
+impl Handler<StopAll> for Guardian {
+    type Result = ();
+    fn handle(&mut self, _: StopAll, ctx: &mut Context<Self>) {
+        self.stopping = true;
+        ctx.stop();
+    }
+}
+
+impl Handler<GetRestarts> for Guardian {
+    type Result = MessageResult<GetRestarts>;
+    fn handle(&mut self, _: GetRestarts, _: &mut Context<Self>) -> Self::Result {
+        let mut restarts = BTreeMap::<String, u64>::new();
+        for child in &self.children {
+            *restarts.entry(child.spec.name.clone()).or_default() += child.restarts;
+        }
+        MessageResult(restarts)
+    }
+}
+
+impl std::fmt::Debug for Guardian {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.children.iter().map(|child| child.spec.name.as_str()).collect();
+        f.debug_struct("Guardian").field("children", &names).finish_non_exhaustive()
+    }
+}
+impl std::fmt::Debug for ChildSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChildSpec").field("name", &self.name).finish_non_exhaustive()
+    }
+}

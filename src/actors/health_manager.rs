@@ -1,0 +1,301 @@
+//! One supervisor's voice: it gathers what its node actors think, votes in the database, reads the quorum's view back
+//! and publishes it.
+//!
+//! All rules are [`Monitor`]'s. The cells that it publishes into outlive it, so a rebuilt HealthManager takes over its
+//! predecessor's registration and goes on counting revisions.
+
+use super::{cells::Cells, clock::MonotonicClock, relay::Relay};
+use crate::{
+    core::{
+        evidence::Evidence,
+        ids::{NodeId, SupervisorName, Voter},
+        monitor::{Effect, HeartbeatReply, Input, Monitor, RegisterReply, SettingsInForce, WrittenBatch},
+        settings::Profile,
+    },
+    messages::{
+        consensus::GetHealthConsensus,
+        control::Leave,
+        health::{GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Tick},
+    },
+    store::{HealthStore, Heartbeat, Registered, Registration, StoreError, VoteBatch, VotesWritten},
+    telemetry,
+};
+use actix::prelude::*;
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// Reports that may wait: 4,096 nodes may report in one burst; what does not fit is made good by the next probe's.
+const MAILBOX: usize = 4_096;
+
+/// What a HealthManager is built from, as often as need be.
+#[derive(Clone)]
+pub struct HealthManagerConfig {
+    /// The supervisor's stable name.
+    pub name: SupervisorName,
+    /// Where this process listens, for those who read the table.
+    pub address: Option<String>,
+    /// Time between two heartbeats, in profile `praefect` between two rounds; `None`: only [`Tick`] beats.
+    pub heartbeat: Option<Duration>,
+    /// How long one call of the store may take.
+    pub store_timeout: Duration,
+    /// How long a round may take, in profile `praefect`.
+    pub round_timeout: Duration,
+    /// The database.
+    pub store: Arc<dyn HealthStore>,
+    /// What outlives this actor.
+    pub cells: Arc<Cells>,
+    /// The nodes to watch.
+    pub nodes: Vec<WatchedNode>,
+}
+
+/// A node, and how its actor is reached.
+#[derive(Debug, Clone)]
+pub struct WatchedNode {
+    /// Which node.
+    pub node: NodeId,
+    /// Asks it to probe now.
+    pub probe: Relay<ProbeNow>,
+    /// Asks it to probe for a round.
+    pub round: Relay<RunRound>,
+}
+
+/// The actor.
+pub struct HealthManager {
+    config: HealthManagerConfig,
+    monitor: Monitor,
+    clock: MonotonicClock,
+}
+
+impl HealthManager {
+    /// A HealthManager in the place of whichever wrote the cells before.
+    #[must_use]
+    pub fn new(config: HealthManagerConfig) -> Self {
+        let cells = &config.cells;
+        let settings = cells.settings.borrow().clone();
+        let nodes = config.nodes.iter().map(|watched| watched.node.clone());
+        let monitor = Monitor::resume(config.name.clone(), settings, nodes, cells.last_incarnation(), cells.revision());
+        Self { config, monitor, clock: MonotonicClock::new() }
+    }
+
+    /// The only door to the rules: one input in, effects out.
+    fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
+        for effect in self.monitor.handle(self.clock.now(), input) {
+            self.perform(effect, ctx);
+        }
+    }
+
+    /// The only place that does I/O.
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        let store = Arc::clone(&self.config.store);
+        match effect {
+            Effect::Register { sent, previous, nodes } => {
+                let registration = Registration {
+                    name: self.config.name.clone(),
+                    previous,
+                    address: self.config.address.clone(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    nodes,
+                };
+                self.config.cells.registered(None);
+                self.ask(ctx, async move { store.supervisor_register(&registration).await }, move |answer| {
+                    Input::Registered { sent, reply: answer.map(register_reply) }
+                });
+            }
+            Effect::Heartbeat { sent, voter } => {
+                self.ask(ctx, async move { store.supervisor_heartbeat(&voter).await }, move |answer| {
+                    Input::HeartbeatAnswered { sent, reply: answer.map(heartbeat_reply) }
+                });
+            }
+            Effect::WriteVotes { voter, batch, votes } => {
+                let written = WrittenBatch { incarnation: voter.incarnation, number: batch, votes: votes.clone() };
+                let batch = VoteBatch { number: batch, votes };
+                self.ask(ctx, async move { store.votes_write(&voter, &batch).await }, move |answer| {
+                    let mine = answer.map(|outcome| outcome != VotesWritten::NotMine);
+                    Input::VotesWritten { batch: written, mine }
+                });
+            }
+            Effect::ReadFacts => {
+                self.ask(ctx, async move { store.health_facts().await }, |answer| {
+                    let read = answer.map(|read| {
+                        let stored = read.settings;
+                        (read.facts, SettingsInForce { revision: stored.revision, settings: stored.settings })
+                    });
+                    Input::FactsRead(read)
+                });
+            }
+            // A node whose mailbox is full has a probe under way anyway.
+            Effect::ProbeAll => {
+                for node in &self.config.nodes {
+                    node.probe.try_send(ProbeNow);
+                }
+            }
+            Effect::OpenRound { round } => {
+                for node in &self.config.nodes {
+                    node.round.try_send(RunRound { round });
+                }
+                ctx.run_later(self.config.round_timeout, move |this, ctx| this.feed(Input::RoundOver { round }, ctx));
+            }
+            Effect::Voting(voter) => {
+                telemetry::voting(&voter);
+                self.config.cells.registered(Some(voter));
+            }
+            Effect::PublishLocal(up) => drop(self.config.cells.local.send_replace(Arc::new(up))),
+            Effect::Publish(consensus) => {
+                telemetry::consensus_changed(&consensus);
+                self.config.cells.consensus.send_replace(Some(Arc::new(consensus)));
+            }
+            Effect::SettingsChanged(settings) => drop(self.config.cells.settings.send_replace(settings)),
+            Effect::Worry(worry) => telemetry::worry(&self.config.name, worry),
+            Effect::Ended(worry) => {
+                telemetry::worry(&self.config.name, worry);
+                self.config.cells.registered(None);
+                self.config.cells.ended.send_replace(Some(worry));
+            }
+            // Performed by the handler of `Leave`, which waits for it.
+            Effect::Leave(_) => {}
+        }
+    }
+
+    /// Asks the store within its deadline and feeds the answer back; `None` stands for a database that did not answer.
+    fn ask<T: 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        question: impl Future<Output = Result<T, StoreError>> + 'static,
+        input: impl FnOnce(Option<T>) -> Input + 'static,
+    ) {
+        let limit = self.config.store_timeout;
+        let bounded = async move { timeout(limit, question).await };
+        ctx.spawn(bounded.into_actor(self).map(move |answer, this: &mut Self, ctx| {
+            let answer = match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => {
+                    telemetry::store_failed(&error);
+                    Err(telemetry::Causes(&error).to_string())
+                }
+                Err(_) => Err(format!("no answer within {limit:?}")),
+            };
+            this.complain(answer.as_ref().err().cloned());
+            this.feed(input(answer.ok()), ctx);
+        }));
+    }
+
+    fn complain(&self, complaint: Option<String>) {
+        let answers_again = complaint.is_none() && self.config.cells.complaint.borrow().is_some();
+        if answers_again {
+            telemetry::store_answers_again();
+        }
+        if answers_again || complaint.is_some() {
+            self.config.cells.complaint.send_replace(complaint);
+        }
+    }
+}
+
+fn register_reply(outcome: Registered) -> RegisterReply {
+    match outcome {
+        Registered::Registered { incarnation, at } => RegisterReply::Registered { incarnation, at },
+        Registered::NameInUse { held_by } => RegisterReply::NameInUse { held_by },
+    }
+}
+
+fn heartbeat_reply(outcome: Heartbeat) -> HeartbeatReply {
+    match outcome {
+        Heartbeat::Alive { at, settings_revision: _ } => HeartbeatReply::Alive { at },
+        Heartbeat::Lapsed => HeartbeatReply::Lapsed,
+        Heartbeat::Gone => HeartbeatReply::Gone,
+        Heartbeat::Superseded { by } => HeartbeatReply::Superseded { by },
+    }
+}
+
+impl Actor for HealthManager {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        telemetry::health_manager_started();
+        if let Some(heartbeat) = self.config.heartbeat {
+            self.feed(Input::Tick, ctx);
+            ctx.run_interval(heartbeat, |this, ctx| this.feed(Input::Tick, ctx));
+        }
+    }
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        telemetry::health_manager_stopped();
+    }
+}
+
+impl Handler<Tick> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
+        self.feed(Input::Tick, ctx);
+    }
+}
+
+impl Handler<NodeReport> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, report: NodeReport, ctx: &mut Context<Self>) {
+        let is_outcome = !matches!(report.evidence, Evidence::Ours(_));
+        self.feed(Input::Reported { node: report.node, opinion: report.opinion, is_outcome }, ctx);
+    }
+}
+
+impl Handler<RoundReport> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, report: RoundReport, ctx: &mut Context<Self>) {
+        let up = report.evidence == Evidence::Serving;
+        self.feed(Input::RoundReported { round: report.round, node: report.node, up }, ctx);
+    }
+}
+
+impl Handler<GetHealthyNodes> for HealthManager {
+    type Result = HealthyNodes;
+    fn handle(&mut self, _: GetHealthyNodes, _: &mut Context<Self>) -> HealthyNodes {
+        healthy_nodes(&self.config.cells)
+    }
+}
+
+impl Handler<GetHealthConsensus> for HealthManager {
+    type Result = MessageResult<GetHealthConsensus>;
+    fn handle(&mut self, _: GetHealthConsensus, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.config.cells.consensus.borrow().clone())
+    }
+}
+
+impl Handler<Leave> for HealthManager {
+    type Result = ResponseFuture<bool>;
+    fn handle(&mut self, _: Leave, _: &mut Context<Self>) -> ResponseFuture<bool> {
+        let effects = self.monitor.handle(self.clock.now(), Input::Stop);
+        let leaving: Option<Voter> =
+            effects.into_iter().find_map(|effect| if let Effect::Leave(voter) = effect { Some(voter) } else { None });
+        self.config.cells.registered(None);
+        let (store, limit) = (Arc::clone(&self.config.store), self.config.store_timeout);
+        Box::pin(async move {
+            let Some(voter) = leaving else { return false };
+            matches!(timeout(limit, store.supervisor_remove(&voter)).await, Ok(Ok(true)))
+        })
+    }
+}
+
+/// The local view in the shape that routers use.
+pub(crate) fn healthy_nodes(cells: &Cells) -> HealthyNodes {
+    let mut by_virtual_storage = BTreeMap::<_, Vec<_>>::new();
+    for node in cells.local.borrow().iter() {
+        by_virtual_storage.entry(node.virtual_storage.clone()).or_default().push(node.storage.clone());
+    }
+    HealthyNodes(by_virtual_storage)
+}
+
+/// Whether a profile works in rounds.
+#[must_use]
+pub(crate) fn works_in_rounds(profile: Profile) -> bool {
+    profile == Profile::Praefect
+}
+
+impl std::fmt::Debug for HealthManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HealthManager").field("monitor", &self.monitor).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for HealthManagerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HealthManagerConfig").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! Thin shells around the core: a message becomes an input, an effect becomes I/O.
+//!
+//! ```text
+//!                      Guardian ── rebuilds whatever dies, backs off, counts
+//!        ┌────────────────┼──────────────┬───────────────┐
+//!   NodeActor × n    HealthManager     Notifier      PerRepositoryElector
+//!   probes, window   votes, consensus  subscribers   facts, decision, commit
+//!        └── NodeReport ──▶│── watch cells ──▶│              │
+//!                          ▼                                 ▼
+//!                     HealthStore                     ElectionStore
+//! ```
+//!
+//! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
+//! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
+//! cells ([`Cells`]). A flooded mailbox starves a whole arbiter, so every mailbox is bounded and every sender uses
+//! `try_send`: whatever does not fit is made good by the next tick, read or probe. actix's own `Supervisor` was
+//! rejected: it does not survive a panic.
+
+mod cells;
+mod clock;
+mod elector;
+mod guardian;
+mod health_manager;
+mod node;
+mod notifier;
+mod relay;
+
+pub use cells::{Cells, LocalView};
+pub use elector::{ElectorConfig, PerRepositoryElector};
+pub use guardian::{ChildSpec, Guardian};
+pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
+pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
+pub use node::{NodeActor, NodeHandle, NodeSpec};
+pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
+pub use relay::Relay;

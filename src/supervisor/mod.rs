@@ -1,0 +1,275 @@
+//! The composition root and the handle: wiring only, and the one place that names adapters.
+//!
+//! A supervisor is a guest in somebody's actix application: no `SystemService`, no registry, no global, no signal
+//! handler, no runtime of its own. All its actors live on the arbiter that started it, for waking another thread costs
+//! a hundred times what a message on the same one does. Two supervisors fit in one process.
+
+mod open;
+mod repositories;
+mod wiring;
+
+pub use wiring::Ports;
+
+use crate::{
+    actors::{Cells, Guardian, NodeHandle, Relay, Subscribers, healthy_nodes},
+    config::{Config, ConfigError, Problem},
+    core::{
+        consensus::Consensus,
+        election::{Primary, Target},
+        ids::{NodeId, Voter},
+        monitor::Worry,
+        quorum::Verdict,
+        settings::Settings,
+    },
+    error::Error,
+    messages::{
+        consensus::{ConsensusChanged, Subscribe},
+        control::{GetRestarts, Leave, StopAll},
+        election::GetPrimary,
+        health::{HealthyNodes, Tick},
+    },
+    store::{Store, StoredSettings},
+    telemetry,
+    transport::Transport,
+};
+use actix::prelude::*;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+
+#[cfg(feature = "grpc")]
+type DefaultConnection = crate::transport::grpc::Channel;
+#[cfg(not(feature = "grpc"))]
+type DefaultConnection = ();
+
+/// The handle of one running supervisor: a cheap clone, for any thread. `C` is what real traffic to a node goes over.
+///
+/// Dropping the last clone ends its actors without a goodbye: its votes lapse after `voter_ttl`. [`Supervisor::stop`]
+/// takes its row and votes away at once.
+pub struct Supervisor<C = DefaultConnection> {
+    inner: Arc<Inner<C>>,
+}
+
+struct Inner<C> {
+    request_timeout: Duration,
+    store: Arc<dyn Store>,
+    cells: Arc<Cells>,
+    nodes: Vec<NodeHandle<C>>,
+    guardian: Addr<Guardian>,
+    tick: Relay<Tick>,
+    leave: Relay<Leave>,
+    elector: Relay<GetPrimary>,
+    subscribe: Relay<Subscribe>,
+    stored: StoredSettings,
+}
+
+#[cfg(feature = "grpc")]
+impl Supervisor {
+    /// Starts a supervisor over gRPC on the database that the configuration names, and waits until it has looked.
+    ///
+    /// Must be called inside an actix system. A node that cannot be reached delays nothing. Errors:
+    /// [`Error::Config`] (all problems at once, malformed addresses among them), [`Error::StoreUnavailable`],
+    /// [`Error::NameInUse`], [`Error::NotReady`] after `start_timeout`; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Supervisor, Error> {
+        config.validate()?;
+        let deadline = Instant::now() + config.start_timeout;
+        let waited = config.start_timeout;
+        let store = timeout_at(deadline, open::store(&config))
+            .await
+            .map_err(|_| Error::NotReady { waited, reason: "the database did not open in time".to_owned() })??;
+        Self::assemble(config.clone(), Ports { store, transport: open::transport(&config) }).await
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
+    /// Starts a supervisor on ports of your own. See `start`.
+    pub async fn assemble<T: Transport<Connection = C>>(config: Config, ports: Ports<T>) -> Result<Self, Error> {
+        config.validate()?;
+        let began = Instant::now();
+        let stored = match timeout(config.start_timeout, ports.store.settings_seed(&config.settings)).await {
+            Ok(stored) => stored?,
+            Err(_) => {
+                let reason = "the database did not answer".to_owned();
+                return Err(Error::NotReady { waited: config.start_timeout, reason });
+            }
+        };
+        report_differences(&config.settings, &stored.settings);
+        let supervisor = Supervisor { inner: Arc::new(wiring::wire(&config, ports, stored)?) };
+        if let Err(error) = supervisor.ready(began + config.start_timeout, &config).await {
+            supervisor.stop().await;
+            return Err(error);
+        }
+        Ok(supervisor)
+    }
+
+    /// Waits for the first consensus, and then, no longer than silence takes to be heard, for a verdict on every node.
+    async fn ready(&self, deadline: Instant, config: &Config) -> Result<(), Error> {
+        let cells = &self.inner.cells;
+        let (mut consensus, mut ended) = (cells.consensus.subscribe(), cells.ended.subscribe());
+        let first = async {
+            tokio::select! {
+                biased;
+                _ = ended.wait_for(Option::is_some) => {}
+                _ = consensus.wait_for(Option::is_some) => {}
+            }
+        };
+        let in_time = timeout_at(deadline, first).await.is_ok();
+        if let Some(end) = *cells.ended.borrow() {
+            return Err(ended_as(end));
+        }
+        if !in_time {
+            let complaint = cells.complaint.borrow().clone();
+            let reason = complaint.unwrap_or_else(|| "no first consensus was read back".to_owned());
+            return Err(Error::NotReady { waited: config.start_timeout, reason });
+        }
+        let silence = config.health.timeout.saturating_mul(config.health.thresholds.fall) + Duration::from_millis(500);
+        let nodes: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
+        let decided = |known: &Option<Arc<Consensus>>| {
+            known.as_ref().is_some_and(|known| nodes.iter().all(|node| known.verdict(node) != Verdict::Undecided))
+        };
+        let _ = timeout_at(deadline.min(Instant::now() + silence), consensus.wait_for(decided)).await;
+        Ok(())
+    }
+
+    /// Stops gracefully: the row and the votes are removed, all actors end. Stopping twice is harmless.
+    pub async fn stop(&self) {
+        let _ = timeout(self.inner.request_timeout, self.inner.leave.send(Leave)).await;
+        let _ = timeout(self.inner.request_timeout, self.inner.guardian.send(StopAll)).await;
+    }
+
+    /// Who is primary? If a change is due, it is made first. Errors: see [`GetPrimary`]; also [`Error::Superseded`]
+    /// once a newer process has the name, and [`Error::Stopped`].
+    pub async fn primary(&self, target: &Target) -> Result<Primary, Error> {
+        if let Some(end) = *self.inner.cells.ended.borrow() {
+            return Err(ended_as(end));
+        }
+        // The elector keeps its own deadline; this one is for an elector that is being rebuilt.
+        let limit = self.inner.request_timeout + Duration::from_millis(100);
+        match timeout(limit, self.inner.elector.send(GetPrimary(target.clone()))).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(Error::Stopped),
+            Err(_) => Err(Error::Timeout(limit)),
+        }
+    }
+
+    /// Who is up, as this supervisor itself sees it. Routing uses this.
+    #[must_use]
+    pub fn healthy_nodes(&self) -> HealthyNodes {
+        healthy_nodes(&self.inner.cells)
+    }
+
+    /// The last published consensus. Election uses this, read afresh from the database.
+    #[must_use]
+    pub fn health_consensus(&self) -> Option<Arc<Consensus>> {
+        self.inner.cells.consensus.borrow().clone()
+    }
+
+    /// The last published consensus as a cell: state for those who want no events.
+    #[must_use]
+    pub fn consensus(&self) -> watch::Receiver<Option<Arc<Consensus>>> {
+        self.inner.cells.consensus.subscribe()
+    }
+
+    /// Every configured node, in order of configuration.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeHandle<C>] {
+        &self.inner.nodes
+    }
+
+    /// One node; `None` if it is not configured here.
+    #[must_use]
+    pub fn node(&self, node: &NodeId) -> Option<&NodeHandle<C>> {
+        self.inner.nodes.iter().find(|handle| handle.node() == node)
+    }
+
+    /// The registration under which this supervisor votes; `None` while it has none.
+    #[must_use]
+    pub fn voter(&self) -> Option<Voter> {
+        self.inner.cells.voter.borrow().clone()
+    }
+
+    /// Tells this recipient of every change of the consensus, and of the last one at once. Errors: [`Error::Busy`] with
+    /// too many subscribers, [`Error::Stopped`].
+    pub async fn subscribe(&self, recipient: Recipient<ConsensusChanged>) -> Result<(), Error> {
+        match timeout(self.inner.request_timeout, self.inner.subscribe.send(Subscribe(recipient))).await {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false)) => Err(Error::Busy),
+            Ok(None) | Err(_) => Err(Error::Stopped),
+        }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.inner.cells.settings.borrow().settings.clone()
+    }
+
+    /// Changes the settings of the whole cluster; running supervisors follow with their next heartbeat. The profile
+    /// cannot be changed while supervisors run. Errors: [`Error::Config`], [`Error::StoreUnavailable`].
+    pub async fn settings_update(&self, wanted: &Settings) -> Result<StoredSettings, Error> {
+        let mut problems: Vec<Problem> =
+            wanted.problems().into_iter().map(|what| Problem::new("settings", what)).collect();
+        let current = self.settings().profile;
+        if wanted.profile != current {
+            let what = format!("{:?} is not allowed: a running cluster stays {:?}", wanted.profile, current);
+            problems.push(Problem::new("settings.profile", what));
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError { problems }.into());
+        }
+        self.within(self.inner.store.settings_update(wanted)).await
+    }
+
+    /// Beats now (in profile `praefect`: opens a round), whatever the schedule says.
+    pub fn tick(&self) {
+        self.inner.tick.try_send(Tick);
+    }
+
+    /// How often each actor was rebuilt after it died.
+    pub async fn restarts(&self) -> BTreeMap<String, u64> {
+        timeout(self.inner.request_timeout, self.inner.guardian.send(GetRestarts))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default()
+    }
+}
+
+/// Tells which stored settings differ from ours; the stored ones hold.
+fn report_differences(ours: &Settings, stored: &Settings) {
+    let (Ok(ours), Ok(stored)) = (serde_json::to_value(ours), serde_json::to_value(stored)) else { return };
+    let (Some(ours), Some(stored)) = (ours.as_object(), stored.as_object()) else { return };
+    let problems: Vec<Problem> = ours
+        .iter()
+        .filter(|(key, value)| stored.get(*key) != Some(value))
+        .map(|(key, value)| {
+            let holds = stored.get(key).map(ToString::to_string).unwrap_or_default();
+            Problem::new(key.clone(), format!("configured {value}, stored {holds}"))
+        })
+        .collect();
+    if !problems.is_empty() {
+        telemetry::settings_differ(&ConfigError { problems });
+    }
+}
+
+fn ended_as(end: Worry) -> Error {
+    match end {
+        Worry::NameInUse { held_by } => Error::NameInUse { held_by },
+        Worry::Superseded { by } => Error::Superseded { by },
+        Worry::Lapsed | Worry::ClockStep { .. } => Error::Stopped,
+    }
+}
+
+impl<C> Clone for Supervisor<C> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<C> std::fmt::Debug for Supervisor<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("voter", &*self.inner.cells.voter.borrow()).finish_non_exhaustive()
+    }
+}

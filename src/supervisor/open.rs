@@ -1,0 +1,48 @@
+//! Which adapter a configuration means.
+#![cfg(feature = "grpc")]
+
+use crate::{
+    config::{Config, ConfigError, Problem},
+    error::Error,
+    store::Store,
+    transport::{DialOptions, grpc::GrpcTransport},
+};
+use std::sync::Arc;
+
+pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let database = &config.database;
+    match database.url.scheme() {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            use crate::store::sqlite::{SqliteOptions, SqliteStore};
+            let options = SqliteOptions { migrate: database.migrate, ..SqliteOptions::default() };
+            Ok(Arc::new(SqliteStore::open(database.url.expose(), options).await?))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            use crate::store::postgres::{PostgresOptions, PostgresStore};
+            let options = PostgresOptions {
+                migrate: database.migrate,
+                pool_size: database.pool_size as usize,
+                ..PostgresOptions::default()
+            };
+            Ok(Arc::new(PostgresStore::connect(database.url.expose(), options).await?))
+        }
+        other => {
+            let what = format!(
+                "scheme {other:?} is not allowed: this build knows `sqlite:` and `postgres://` as its features say"
+            );
+            Err(ConfigError { problems: vec![Problem::new("database.url", what)] }.into())
+        }
+    }
+}
+
+pub(super) fn transport(config: &Config) -> GrpcTransport {
+    let health = &config.health;
+    GrpcTransport::new(DialOptions {
+        connect_timeout: health.connect_timeout,
+        keepalive: Some(health.keepalive),
+        tls_ca: health.tls_ca.clone(),
+        ..DialOptions::default()
+    })
+}

@@ -1,0 +1,196 @@
+//! The bookkeeping that has to be done before anything can be elected, and the acknowledgement of writes.
+//!
+//! Each of these is one transaction of the store, without an actor between: there is no state to keep and nothing to
+//! wait for but the database.
+
+use super::Supervisor;
+use crate::{
+    actors::NodeHandle,
+    core::{
+        assignment,
+        election::{Fence, Target},
+        epoch::{Epoch, FactsVersion, Generation},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        quorum::QuorumPolicy,
+    },
+    error::Error,
+    store::{
+        Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, StorageChange, StoreError,
+    },
+};
+use std::{collections::BTreeSet, future::Future};
+
+/// How often facts that moved are read again before the caller hears `Contended`.
+const ROUNDS_MAX: u32 = 3;
+
+impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
+    /// Creates a repository at generation 0. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
+    /// `PathTaken` or `IdTaken`, [`Error::StoreUnavailable`].
+    pub async fn repository_create(&self, new: &NewRepository) -> Result<Created, Error> {
+        if !self.inner.nodes.iter().any(|handle| handle.node().virtual_storage == new.virtual_storage) {
+            return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
+        }
+        self.done(self.inner.store.repository_create(new)).await
+    }
+
+    /// Everything that an election of this repository would rest on. Errors: [`Error::RepositoryNotFound`],
+    /// [`Error::StoreUnavailable`].
+    pub async fn repository(&self, target: &Target) -> Result<ElectionSnapshot, Error> {
+        self.within(self.inner.store.election_facts(target)).await?.ok_or(Error::RepositoryNotFound)
+    }
+
+    /// Deletes a repository, by id. `fence` names the epoch and primary that the caller knows; without one only
+    /// profile `praefect` takes it. Errors: [`Error::RepositoryNotFound`], [`Error::StaleEpoch`], [`Error::Refused`].
+    pub async fn repository_delete(&self, repository: RepositoryId, fence: Option<&Fence>) -> Result<Deleted, Error> {
+        self.done(self.inner.store.repository_delete(repository, fence)).await
+    }
+
+    /// Changes a repository's path. Errors: as [`Supervisor::repository_delete`], and `Refused(PathTaken)`.
+    pub async fn repository_rename(
+        &self,
+        repository: RepositoryId,
+        fence: Option<&Fence>,
+        to: &RelativePath,
+    ) -> Result<(), Error> {
+        self.done(self.inner.store.repository_rename(repository, fence, to)).await
+    }
+
+    /// Acknowledges one write: it counts from the moment that this answers, and only then. `acknowledged` are the
+    /// storages that applied it, the primary among them. Answers the new generation.
+    ///
+    /// Errors: [`Error::StaleEpoch`] if another primary was elected meanwhile: the write does not count.
+    /// [`Error::Refused`] with `OutdatedNodes` or `PrimaryNotAcknowledged`. After a timeout or a lost connection the
+    /// write may count: ask for the generation.
+    pub async fn generation_increment(
+        &self,
+        repository: RepositoryId,
+        fence: Option<&Fence>,
+        acknowledged: &BTreeSet<Storage>,
+    ) -> Result<Generation, Error> {
+        self.done(self.inner.store.generation_increment(repository, fence, acknowledged)).await
+    }
+
+    /// Records that a replica now holds the data of `generation`, as after catching up. Errors: as
+    /// [`Supervisor::repository_delete`].
+    pub async fn generation_set(
+        &self,
+        repository: RepositoryId,
+        fence: Option<&Fence>,
+        storage: &Storage,
+        generation: Generation,
+    ) -> Result<(), Error> {
+        self.done(self.inner.store.generation_set(repository, fence, storage, generation)).await
+    }
+
+    /// Marks a replica for deletion: it can no longer be elected. Errors: [`Error::Refused`] with `IsPrimary`,
+    /// `ReplicaNotFound` or `DeletionPending`.
+    pub async fn replica_mark(&self, repository: RepositoryId, storage: &Storage) -> Result<(), Error> {
+        self.done(self.inner.store.replica_mark(repository, storage)).await
+    }
+
+    /// Completes a deletion: the replica's row goes. Errors: as [`Supervisor::replica_mark`] and [`Error::StaleEpoch`].
+    pub async fn replica_delete(
+        &self,
+        repository: RepositoryId,
+        fence: Option<&Fence>,
+        storage: &Storage,
+    ) -> Result<(), Error> {
+        self.done(self.inner.store.replica_delete(repository, fence, storage)).await
+    }
+
+    /// An operator's decision: this replica is the truth, whatever others hold. It becomes primary under a new epoch,
+    /// which is the answer; all other replicas are outdated. `expected` is the facts version that the operator saw.
+    /// Errors: [`Error::Refused`] with `FactsMoved`, [`Error::RepositoryNotFound`].
+    pub async fn authoritative_set(
+        &self,
+        repository: RepositoryId,
+        storage: &Storage,
+        expected: FactsVersion,
+    ) -> Result<Epoch, Error> {
+        let operator: Voter = self.voter().ok_or(Error::Stopped)?;
+        self.done(self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
+    }
+
+    /// Replaces a repository's assignments if its facts are still at `expected`; empty: every configured storage.
+    pub async fn assignments_replace(
+        &self,
+        repository: RepositoryId,
+        expected: FactsVersion,
+        assignments: &BTreeSet<Storage>,
+    ) -> Result<(), Error> {
+        self.done(self.inner.store.assignments_replace(repository, expected, assignments)).await
+    }
+
+    /// Sets how many storages should host a repository, and answers which. Grows with the primary first, then by lot;
+    /// shrinks by lot, never the primary. Errors: [`Error::ReplicationFactor`], [`Error::Contended`].
+    pub async fn replication_factor_set(&self, target: &Target, factor: u32) -> Result<BTreeSet<Storage>, Error> {
+        for _ in 0..ROUNDS_MAX {
+            let facts = self.repository(target).await?.facts;
+            let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == facts.virtual_storage);
+            let configured: BTreeSet<Storage> = here.map(|handle| handle.storage().clone()).collect();
+            let assigned = facts.assignments.iter().cloned().collect();
+            let planned = assignment::plan(factor, &configured, &assigned, facts.primary.as_ref(), lot())?;
+            match self.assignments_replace(facts.repository, facts.facts_version, &planned).await {
+                Err(Error::Refused(Refused::FactsMoved)) => {}
+                answer => return answer.map(|()| planned),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Sets a storage's priority or draining; what is `None` stays.
+    pub async fn storage_update(&self, node: &NodeId, change: StorageChange) -> Result<(), Error> {
+        self.within(self.inner.store.storage_update(node, change)).await
+    }
+
+    /// A node that may serve a read: up as this supervisor sees it, and up to date; by lot among several, the primary
+    /// if there is none. Errors: as [`Supervisor::primary`].
+    pub async fn synced_node(&self, target: &Target) -> Result<NodeHandle<C>, Error> {
+        let facts = self.repository(target).await?.facts;
+        let current = facts.replicas.iter().filter(|replica| facts.generation == Some(replica.generation));
+        let serving: Vec<&NodeHandle<C>> = current
+            .filter_map(|replica| self.node(&NodeId::new(facts.virtual_storage.clone(), replica.storage.clone())))
+            .filter(|handle| handle.is_healthy())
+            .collect();
+        let pick = usize::try_from(lot()).unwrap_or(0).checked_rem(serving.len()).unwrap_or(0);
+        if let Some(handle) = serving.get(pick) {
+            return Ok((*handle).clone());
+        }
+        let primary = self.primary(target).await?;
+        let node = NodeId::new(primary.virtual_storage, primary.storage.clone());
+        let handle = self.node(&node).filter(|handle| handle.is_healthy()).cloned();
+        handle.ok_or(Error::PrimaryNotHealthy { storage: primary.storage, epoch: primary.epoch })
+    }
+
+    /// The last changes of a repository's primary, newest first, each with why. At most `limit`, 1 to 1,000.
+    pub async fn primary_history(&self, repository: RepositoryId, limit: u32) -> Result<Vec<PrimaryChange>, Error> {
+        self.within(self.inner.store.primary_history(repository, limit.clamp(1, 1_000))).await
+    }
+
+    /// Whether this cluster takes operations without a fence: profile `praefect` alone.
+    #[must_use]
+    pub fn takes_unfenced(&self) -> bool {
+        self.settings().policy == QuorumPolicy::Half
+    }
+
+    /// One call of the store within the request's deadline.
+    pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Error> {
+        let limit = self.inner.request_timeout;
+        tokio::time::timeout(limit, call).await.map_err(|_| Error::Timeout(limit))?.map_err(Error::from)
+    }
+
+    async fn done<T>(&self, call: impl Future<Output = Result<Outcome<T>, StoreError>>) -> Result<T, Error> {
+        match self.within(call).await? {
+            Outcome::Done(done) => Ok(done),
+            Outcome::NotFound => Err(Error::RepositoryNotFound),
+            Outcome::Stale(current) => Err(Error::StaleEpoch(current)),
+            Outcome::EraChanged => Err(Error::DatabaseBehind),
+            Outcome::Refused(why) => Err(Error::Refused(why)),
+        }
+    }
+}
+
+/// A lot, for ties that do not matter.
+fn lot() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}

@@ -1,0 +1,174 @@
+//! Builds the actors from a configuration and its ports, and hands each its neighbours.
+
+use super::Inner;
+use crate::{
+    actors::{
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
+        Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+    },
+    config::{Config, ConfigError, Problem},
+    core::{
+        ids::{NodeId, SupervisorName},
+        monitor::SettingsInForce,
+    },
+    error::Error,
+    store::{Store, StoredSettings},
+    transport::{Link, NodeAddress, Transport},
+};
+use actix::prelude::*;
+use std::{fmt::Write, sync::Arc};
+
+/// The outside world of one supervisor.
+pub struct Ports<T> {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The way to the nodes.
+    pub transport: T,
+}
+
+struct OpenedNode<C> {
+    node: NodeId,
+    address: NodeAddress,
+    link: Link<C>,
+}
+
+/// Starts everything; nothing if an address or the name is not allowed.
+pub(super) fn wire<T: Transport>(
+    config: &Config,
+    ports: Ports<T>,
+    stored: StoredSettings,
+) -> Result<Inner<T::Connection>, Error> {
+    let opened = open_nodes(config, &ports.transport)?;
+    let name = supervisor_name(config)?;
+    let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
+    let rounds = works_in_rounds(stored.settings.profile);
+    let (tick, leave, elector, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
+    let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
+
+    let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    for OpenedNode { node, address, link } in opened {
+        let (probe, round, health) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
+        handles.push(NodeHandle::new(
+            node.clone(),
+            address,
+            &link,
+            cells.local.subscribe(),
+            health.clone(),
+            probe.clone(),
+        ));
+        watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
+        let spec = NodeSpec {
+            node,
+            probe: link.probe,
+            thresholds: config.health.thresholds,
+            timeout: config.health.timeout,
+            interval: (!rounds).then_some(config.health.interval),
+            reports: reports.clone(),
+            rounds: round_reports.clone(),
+        };
+        let label = format!("node {}", spec.node);
+        children.push(ChildSpec::new(
+            label,
+            move || NodeActor::new(spec.clone()),
+            move |address: &Addr<NodeActor>| {
+                probe.set(address.clone().recipient());
+                round.set(address.clone().recipient());
+                health.set(address.clone().recipient());
+            },
+        ));
+    }
+    let manager = HealthManagerConfig {
+        name: name.clone(),
+        address: config.listen.clone(),
+        heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
+        store_timeout: config.request_timeout.min(stored.settings.voter_ttl),
+        round_timeout: config.health.timeout,
+        store: ports.store.clone(),
+        cells: Arc::clone(&cells),
+        nodes: watched,
+    };
+    let places = (tick.clone(), leave.clone(), reports, round_reports);
+    children.push(ChildSpec::new(
+        "health manager",
+        move || HealthManager::new(manager.clone()),
+        move |address: &Addr<HealthManager>| {
+            places.0.set(address.clone().recipient());
+            places.1.set(address.clone().recipient());
+            places.2.set(address.clone().recipient());
+            places.3.set(address.clone().recipient());
+        },
+    ));
+    let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
+    children.push(ChildSpec::new(
+        "notifier",
+        move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()),
+        move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
+    ));
+    let electing = ElectorConfig {
+        store: ports.store.clone(),
+        name,
+        voter: cells.voter.subscribe(),
+        virtual_storages: Some(config.virtual_storages.iter().map(|cluster| cluster.name.clone()).collect()),
+        timeout: config.request_timeout,
+        lot: ElectorConfig::random_lot,
+    };
+    let place = elector.clone();
+    children.push(ChildSpec::new(
+        "elector",
+        move || PerRepositoryElector::new(electing.clone()),
+        move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
+    ));
+    Ok(Inner {
+        request_timeout: config.request_timeout,
+        store: ports.store,
+        cells,
+        nodes: handles,
+        guardian: Guardian::new(children).start(),
+        tick,
+        leave,
+        elector,
+        subscribe,
+        stored,
+    })
+}
+
+fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
+    let (mut opened, mut problems) = (Vec::new(), Vec::new());
+    for (node, address) in config.nodes() {
+        match address.parse::<NodeAddress>() {
+            Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
+            Ok(address) => match transport.open(&address) {
+                Ok(link) => opened.push(OpenedNode { node, address, link }),
+                Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
+            },
+        }
+    }
+    if problems.is_empty() { Ok(opened) } else { Err(ConfigError { problems }) }
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The configured name, else `host:listen` (seed: `GeneratePraefectName`).
+fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let listen = config.listen.as_deref().unwrap_or_default();
+    SupervisorName::new(format!("{host}:{listen}"))
+        .map_err(|error| ConfigError { problems: vec![Problem::new("name", error.to_string())] })
+}
+
+impl<T> std::fmt::Debug for Ports<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ports").finish_non_exhaustive()
+    }
+}
