@@ -1,0 +1,240 @@
+//! Makes the socket: unix or TCP, names resolved anew for each connection, everything within one deadline.
+//!
+//! tonic's own connector would keep the resolver's first answer's order, has no place to note which address was
+//! reached, and knows proxies; storage nodes are never behind one.
+
+use crate::transport::{NodeAddress, Place};
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin as Pinned,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream, lookup_host},
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
+
+/// Connects to one node.
+#[derive(Clone)]
+pub(super) struct Connector {
+    target: Target,
+    timeout: Duration,
+    pin: Pin,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+enum Target {
+    Unix(PathBuf),
+    Remote(String, u16),
+}
+
+/// Whether to ask the resolver.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pin {
+    /// Resolve the name.
+    Resolve,
+    /// Go where the kept connection was, if it ever was anywhere.
+    LastPeer,
+}
+
+struct Shared {
+    last_peer: Mutex<Option<SocketAddr>>,
+    /// One lookup per node at a time. The system's resolver runs on a thread that cannot be stopped, so without a
+    /// bound a name server that hangs would take one more thread with every probe.
+    lookups: Arc<Semaphore>,
+}
+
+/// Why no socket came to be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectFailure {
+    #[error("the name cannot be resolved")]
+    Resolve(#[source] Option<io::Error>),
+    #[error("no connection within {0:?}")]
+    TimedOut(Duration),
+    #[error("no connection")]
+    Socket(#[source] io::Error),
+}
+
+impl Connector {
+    pub(super) fn new(address: &NodeAddress, timeout: Duration) -> Self {
+        let target = match address.place() {
+            Place::Unix { path } => Target::Unix(path.clone()),
+            Place::Tcp { host, port } | Place::Tls { host, port } | Place::Dns { host, port } => {
+                Target::Remote(host.clone(), *port)
+            }
+        };
+        let shared = Shared { last_peer: Mutex::new(None), lookups: Arc::new(Semaphore::new(1)) };
+        Self { target, timeout, pin: Pin::Resolve, shared: Arc::new(shared) }
+    }
+
+    pub(super) fn pinned(&self, pin: Pin) -> Self {
+        Self { pin, ..self.clone() }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn connect(self) -> Result<Socket, ConnectFailure> {
+        let deadline = Instant::now() + self.timeout;
+        match &self.target {
+            Target::Unix(path) => match timeout_at(deadline, UnixStream::connect(path)).await {
+                Ok(Ok(stream)) => Ok(Socket::Unix(stream)),
+                Ok(Err(error)) => Err(ConnectFailure::Socket(error)),
+                Err(_) => Err(ConnectFailure::TimedOut(self.timeout)),
+            },
+            Target::Remote(host, port) => {
+                let addresses = match (self.pin, self.shared.peer()) {
+                    (Pin::LastPeer, Some(peer)) => vec![peer],
+                    (Pin::LastPeer, None) | (Pin::Resolve, _) => self.shared.resolve(host, *port, deadline).await?,
+                };
+                let stream = self.first_of(&addresses, deadline).await?;
+                if self.pin == Pin::Resolve {
+                    self.shared.set_peer(stream.peer_addr().ok());
+                }
+                Ok(Socket::Tcp(stream))
+            }
+        }
+    }
+
+    /// Tries the addresses in turn, each with its share of the time that is left, so that a silent first one does not
+    /// take it all. If none answers, the failure that proves least is told: one silent address may still be the node.
+    async fn first_of(&self, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectFailure> {
+        let mut told: Option<ConnectFailure> = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let failure = match tokio::time::timeout(left / shares, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Best effort: without it a probe waits for the peer's delayed acknowledgement.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => ConnectFailure::Socket(error),
+                Err(_) => ConnectFailure::TimedOut(self.timeout),
+            };
+            told = Some(match told {
+                Some(earlier) if earlier.doubt() >= failure.doubt() => earlier,
+                Some(_) | None => failure,
+            });
+        }
+        Err(told.unwrap_or(ConnectFailure::Resolve(None)))
+    }
+}
+
+impl ConnectFailure {
+    /// How little it proves about the node; our own lack of a route for one family of addresses is not even doubt.
+    fn doubt(&self) -> u8 {
+        match self {
+            ConnectFailure::TimedOut(_) => 2,
+            ConnectFailure::Socket(error) => match super::classify::socket(error) {
+                Some(crate::core::evidence::Evidence::Ours(_)) => 0,
+                Some(crate::core::evidence::Evidence::Hard(_)) => 1,
+                Some(_) | None => 2,
+            },
+            ConnectFailure::Resolve(_) => 0,
+        }
+    }
+}
+
+impl Shared {
+    fn peer(&self) -> Option<SocketAddr> {
+        *self.last_peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn set_peer(&self, peer: Option<SocketAddr>) {
+        *self.last_peer.lock().unwrap_or_else(PoisonError::into_inner) = peer;
+    }
+
+    async fn resolve(&self, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectFailure> {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let permit = match timeout_at(deadline, Arc::clone(&self.lookups).acquire_owned()).await {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) | Err(_) => return Err(ConnectFailure::Resolve(None)),
+        };
+        let host = host.to_owned();
+        // A task of its own keeps the permit for as long as the thread is busy, whoever has stopped waiting.
+        let lookup = tokio::spawn(async move {
+            let found = lookup_host((host.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+            drop(permit);
+            found
+        });
+        match timeout_at(deadline, lookup).await {
+            Ok(Ok(Ok(addresses))) => Ok(addresses),
+            Ok(Ok(Err(error))) => Err(ConnectFailure::Resolve(Some(error))),
+            Ok(Err(_)) | Err(_) => Err(ConnectFailure::Resolve(None)),
+        }
+    }
+}
+
+impl tower::Service<http::Uri> for Connector {
+    type Response = TokioIo<Socket>;
+    type Error = ConnectFailure;
+    type Future = BoxFuture<'static, Result<TokioIo<Socket>, ConnectFailure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFailure>> {
+        Poll::Ready(Ok(()))
+    }
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let connecting = self.clone().connect();
+        Box::pin(async move { connecting.await.map(TokioIo::new) })
+    }
+}
+
+/// Either kind of stream.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pinned<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pinned::new(stream).poll_read(cx, buffer),
+            Socket::Unix(stream) => Pinned::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pinned<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pinned::new(stream).poll_write(cx, bytes),
+            Socket::Unix(stream) => Pinned::new(stream).poll_write(cx, bytes),
+        }
+    }
+    fn poll_write_vectored(
+        self: Pinned<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pinned::new(stream).poll_write_vectored(cx, slices),
+            Socket::Unix(stream) => Pinned::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pinned<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pinned::new(stream).poll_flush(cx),
+            Socket::Unix(stream) => Pinned::new(stream).poll_flush(cx),
+        }
+    }
+    fn poll_shutdown(self: Pinned<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Socket::Tcp(stream) => Pinned::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pinned::new(stream).poll_shutdown(cx),
+        }
+    }
+}

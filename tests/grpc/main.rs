@@ -1,0 +1,7 @@
+//! The gRPC transport against real servers, in real time: on a paused clock a socket's timeout would fire at once.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod evidence;
+mod nodes;
+mod returning;
+mod tls;
