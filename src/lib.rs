@@ -28,6 +28,8 @@ pub mod store;
 mod supervisor;
 #[cfg(feature = "runtime")]
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "runtime")]
 pub mod transport;
 

@@ -11,12 +11,12 @@ mod wiring;
 pub use wiring::Ports;
 
 use crate::{
-    actors::{Cells, Guardian, NodeHandle, Relay, Subscribers, healthy_nodes},
+    actors::{Cells, Guardian, NodeHandle, Relay, healthy_nodes},
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
         election::{Primary, Target},
-        ids::{NodeId, Voter},
+        ids::{ClusterId, NodeId, Voter},
         monitor::Worry,
         quorum::Verdict,
         settings::Settings,
@@ -40,7 +40,7 @@ use tokio::{
 };
 
 #[cfg(feature = "grpc")]
-type DefaultConnection = crate::transport::grpc::Channel;
+type DefaultConnection = <crate::transport::grpc::GrpcTransport as Transport>::Connection;
 #[cfg(not(feature = "grpc"))]
 type DefaultConnection = ();
 
@@ -62,7 +62,7 @@ struct Inner<C> {
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
     subscribe: Relay<Subscribe>,
-    stored: StoredSettings,
+    cluster: ClusterId,
 }
 
 #[cfg(feature = "grpc")]
@@ -74,12 +74,13 @@ impl Supervisor {
     /// [`Error::NameInUse`], [`Error::NotReady`] after `start_timeout`; nothing is left running then.
     pub async fn start(config: Config) -> Result<Supervisor, Error> {
         config.validate()?;
+        let transport = open::transport(&config)?;
         let deadline = Instant::now() + config.start_timeout;
         let waited = config.start_timeout;
         let store = timeout_at(deadline, open::store(&config))
             .await
             .map_err(|_| Error::NotReady { waited, reason: "the database did not open in time".to_owned() })??;
-        Self::assemble(config.clone(), Ports { store, transport: open::transport(&config) }).await
+        Self::assemble(config.clone(), Ports { store, transport }).await
     }
 }
 
@@ -198,6 +199,12 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             Ok(Some(false)) => Err(Error::Busy),
             Ok(None) | Err(_) => Err(Error::Stopped),
         }
+    }
+
+    /// The cluster's identity, which the fences of its nodes know.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterId {
+        &self.inner.cluster
     }
 
     /// The settings in force.

@@ -37,7 +37,7 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     }
 }
 
-pub(super) fn transport(config: &Config) -> GrpcTransport {
+pub(super) fn transport(config: &Config) -> Result<GrpcTransport, ConfigError> {
     let health = &config.health;
     GrpcTransport::new(DialOptions {
         connect_timeout: health.connect_timeout,
@@ -45,4 +45,5 @@ pub(super) fn transport(config: &Config) -> GrpcTransport {
         tls_ca: health.tls_ca.clone(),
         ..DialOptions::default()
     })
+    .map_err(|error| ConfigError { problems: vec![Problem::new("health.tls_ca", super::wiring::causes(&error))] })
 }

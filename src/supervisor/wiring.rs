@@ -16,7 +16,7 @@ use crate::{
     transport::{Link, NodeAddress, Transport},
 };
 use actix::prelude::*;
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -128,7 +128,7 @@ pub(super) fn wire<T: Transport>(
         leave,
         elector,
         subscribe,
-        stored,
+        cluster: stored.cluster,
     })
 }
 
@@ -146,14 +146,9 @@ fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<Opened
     if problems.is_empty() { Ok(opened) } else { Err(ConfigError { problems }) }
 }
 
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
+/// An error with everything beneath it, in one line.
+pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    crate::telemetry::Causes(error).to_string()
 }
 
 /// The configured name, else `host:listen` (seed: `GeneratePraefectName`).

@@ -1,0 +1,7 @@
+//! For tests, of embedders as well as ours: doubles for what lies outside, and what a store must do, told as stories.
+//!
+//! Behind the feature `testing`. What checks something panics when it does not hold, with a sentence that says which.
+
+pub mod inbox;
+pub mod probe;
+pub mod wait;

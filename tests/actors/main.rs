@@ -1,0 +1,9 @@
+//! Actors by message injection, on a paused clock: no socket, no database, no luck.
+
+mod drills;
+mod elections;
+mod guardian;
+mod health;
+mod notifier;
+mod supervisor;
+mod world;
