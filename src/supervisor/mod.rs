@@ -65,6 +65,14 @@ struct Inner<C> {
     cluster: ClusterId,
 }
 
+impl<C> Drop for Inner<C> {
+    /// Nothing of a supervisor outlives its last handle.
+    fn drop(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "the last message ever: a full mailbox must not keep it out")]
+        self.guardian.do_send(StopAll);
+    }
+}
+
 #[cfg(feature = "grpc")]
 impl Supervisor {
     /// Starts a supervisor over gRPC on the database that the configuration names, and waits until it has looked.

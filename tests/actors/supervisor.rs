@@ -1,1 +1,126 @@
+//! The handle: start, stop, and what it says when it cannot.
 
+use crate::world::{LIMIT, World, ms, name, path, storage, verdict, write};
+use quorate::{
+    Error,
+    core::{
+        consensus::Opinion,
+        evidence::{Evidence, Hard},
+        quorum::Verdict,
+        settings::Profile,
+    },
+    store::{HealthStore, Refused, StoreErrorKind, StoreOp},
+    testing::wait,
+};
+
+#[actix::test]
+async fn two_supervisors_in_one_process_agree() {
+    let world = World::new(Profile::Default);
+    let (one, two) = (world.supervisor("s1").await, world.supervisor("s2").await);
+    verdict(&one, "g1", Verdict::Healthy).await;
+    verdict(&two, "g1", Verdict::Healthy).await;
+    world.repository("r", &["g1", "g2"]).await;
+    let primary = one.primary(&path("r")).await.unwrap();
+    assert_eq!(two.primary(&path("r")).await.unwrap(), primary);
+    world.node(primary.storage.as_str()).answers(Evidence::Hard(Hard::Refused));
+    verdict(&one, primary.storage.as_str(), Verdict::Unhealthy).await;
+    let after = two.primary(&path("r")).await.unwrap();
+    assert_eq!(one.primary(&path("r")).await.unwrap(), after);
+    assert_ne!(after.storage, primary.storage);
+}
+
+#[actix::test]
+async fn a_graceful_stop_takes_its_row_and_votes_away_at_once() {
+    let world = World::new(Profile::Default);
+    let (one, two) = (world.supervisor("s1").await, world.supervisor("s2").await);
+    verdict(&one, "g1", Verdict::Healthy).await;
+    two.stop().await;
+    assert!(!world.store.stored_votes().iter().any(|vote| vote.supervisor == name("s2")));
+    assert!(matches!(two.primary(&path("r")).await, Err(Error::Stopped)));
+    two.stop().await;
+    let facts = world.store.health_facts().await.unwrap().facts;
+    assert_eq!(facts.supervisors.len(), 1);
+    verdict(&one, "g1", Verdict::Healthy).await;
+}
+
+#[actix::test]
+async fn an_unreachable_node_neither_blocks_nor_fails_a_start() {
+    let world = World::new(Profile::Default);
+    world.node("g1").takes(LIMIT);
+    world.node("g2").answers(Evidence::Hard(Hard::Refused));
+    let began = tokio::time::Instant::now();
+    let one = world.supervisor("s1").await;
+    assert!(began.elapsed() < ms(2_000), "{:?}", began.elapsed());
+    assert_eq!(one.healthy_nodes().0.into_values().flatten().collect::<Vec<_>>(), vec![storage("g3")]);
+}
+
+#[actix::test]
+async fn a_store_that_does_not_answer_bounds_the_start_and_says_why() {
+    let world = World::new(Profile::Default);
+    world.store.fail(Some(StoreOp::SupervisorRegister), StoreErrorKind::ReadOnly);
+    let mut config = world.config("s1");
+    config.start_timeout = ms(3_000);
+    let began = tokio::time::Instant::now();
+    let error = world.assemble(config).await.unwrap_err();
+    assert!(began.elapsed() < ms(9_000), "{:?}", began.elapsed());
+    assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+#[actix::test]
+async fn every_malformed_address_is_named_at_start() {
+    let world = World::new(Profile::Default);
+    let mut config = world.config("s1");
+    config.virtual_storages[0].nodes[0].address = "localhost:1234".to_owned();
+    config.virtual_storages[0].nodes[2].address = "tcp://host:1/path".to_owned();
+    let error = world.assemble(config).await.unwrap_err();
+    let shown = error.to_string();
+    assert!(matches!(error, Error::Config(_)));
+    assert!(shown.contains("v/g1") && shown.contains("localhost:1234"), "{shown}");
+    assert!(shown.contains("v/g3") && shown.contains("/path"), "{shown}");
+}
+
+#[actix::test]
+async fn a_node_that_returns_after_an_hour_is_seen_within_a_second_and_healthy_after_rise() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.node("g1").answers(Evidence::Hard(Hard::Refused));
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    tokio::time::sleep(ms(3_600_000)).await;
+    world.node("g1").answers(Evidence::Serving);
+    let before = world.node("g1").probes().len();
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(world.node("g1").probes().len() > before, "probed within a second");
+    verdict(&one, "g1", Verdict::Healthy).await;
+    assert_eq!(world.opinion("s1", "g1"), Some(Opinion::Up));
+}
+
+#[actix::test]
+async fn bookkeeping_is_fenced_as_the_documentation_says() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let id = world.repository("r", &["g1", "g2"]).await;
+    let primary = one.primary(&path("r")).await.unwrap();
+    let other = storage(if primary.storage == storage("g1") { "g2" } else { "g1" });
+    let fence = primary.fence().unwrap();
+    let refused = |error: Error| match error {
+        Error::Refused(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        refused(one.generation_increment(id, None, &[primary.storage.clone()].into()).await.unwrap_err()),
+        Refused::FenceRequired
+    );
+    assert_eq!(
+        refused(one.generation_increment(id, Some(&fence), &[other.clone()].into()).await.unwrap_err()),
+        Refused::PrimaryNotAcknowledged
+    );
+    write(&one, &path("r"), &[primary.storage.as_str()]).await.unwrap();
+    assert_eq!(refused(one.replica_mark(id, &primary.storage).await.unwrap_err()), Refused::IsPrimary);
+    one.replica_mark(id, &other).await.unwrap();
+    one.replica_delete(id, Some(&fence), &other).await.unwrap();
+    assert_eq!(one.repository(&path("r")).await.unwrap().facts.replicas.len(), 1);
+    let deleted = one.repository_delete(id, Some(&fence)).await.unwrap();
+    assert_eq!(deleted.storages, vec![primary.storage]);
+    assert!(matches!(one.primary(&path("r")).await, Err(Error::RepositoryNotFound)));
+}
