@@ -203,7 +203,7 @@ impl From<ChangeDoc> for PrimaryChange {
     }
 }
 
-fn optional_epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Epoch>, D::Error> {
+pub(super) fn optional_epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Epoch>, D::Error> {
     let raw: Option<i64> = Option::deserialize(deserializer)?;
     raw.map(|raw| Epoch::from_i64(raw).map_err(D::Error::custom)).transpose()
 }
