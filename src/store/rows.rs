@@ -4,6 +4,8 @@
 //! statement that took the snapshot. So there is one decoder, and a row that nobody could have written is refused in
 //! one place, with the name of the column. Times are microseconds; ages are `now - stamp`.
 
+#![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite decides its outcomes between statements"))]
+
 use super::{
     Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, StoreError,
     StoreErrorKind, StoreOp, StoredSettings,

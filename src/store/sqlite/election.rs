@@ -182,3 +182,38 @@ impl ElectionStore for SqliteStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{connect, migrations};
+    use diesel::{QueryableByName, RunQueryDsl, sql_types::Text};
+    use std::time::Duration;
+
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    /// A lookup must cost the same with three nodes and with three hundred.
+    #[test]
+    fn the_facts_are_found_by_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = connect::place(&format!("sqlite:{}/a.db", folder.path().display())).unwrap();
+        let mut connection = connect::connect(&place, Duration::from_secs(1)).unwrap();
+        migrations::bring_up(&mut connection, true).unwrap();
+        for sql in [BY_ID, BY_PATH] {
+            let plan = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}"));
+            let steps: Vec<Step> = plan.load(&mut connection).unwrap();
+            let details: Vec<_> = steps.into_iter().map(|step| step.detail).collect();
+            let scans = |table: &&String| table.starts_with("SCAN");
+            let small = ["SCAN settings", "SCAN v", "SCAN now", "SCAN m", "SCAN CONSTANT ROW"];
+            for scan in details.iter().filter(scans) {
+                assert!(small.iter().any(|known| scan.starts_with(known)), "{scan}: {details:#?}");
+            }
+            assert!(details.iter().any(|step| step.contains("delete_replica_by_repository_idx")), "{details:#?}");
+            assert!(details.iter().any(|step| step.contains("shard_name_on_node_status_idx")), "{details:#?}");
+        }
+    }
+}
