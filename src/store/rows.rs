@@ -4,6 +4,8 @@
 //! statement that took the snapshot. So there is one decoder, and a row that nobody could have written is refused in
 //! one place, with the name of the column. Times are microseconds; ages are `now - stamp`.
 
+#![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite decides its outcomes between statements"))]
+
 use super::{
     Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, StoreError,
     StoreErrorKind, StoreOp, StoredSettings,
@@ -203,7 +205,7 @@ impl From<ChangeDoc> for PrimaryChange {
     }
 }
 
-fn optional_epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Epoch>, D::Error> {
+pub(super) fn optional_epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Epoch>, D::Error> {
     let raw: Option<i64> = Option::deserialize(deserializer)?;
     raw.map(|raw| Epoch::from_i64(raw).map_err(D::Error::custom)).transpose()
 }

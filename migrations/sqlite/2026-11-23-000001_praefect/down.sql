@@ -1,0 +1,15 @@
+DROP VIEW valid_primaries;
+DROP VIEW repository_generations;
+DROP VIEW healthy_storages;
+DROP TABLE replication_queue_job_lock;
+DROP TABLE replication_queue_lock;
+DROP TABLE replication_queue;
+DROP TABLE repository_assignments;
+DROP TABLE storage_repositories;
+DROP TABLE repositories;
+DROP TABLE shard_primaries;
+DROP TABLE node_status;
+DROP TABLE storage_cleanups;
+DROP TABLE virtual_storages;
+DROP TABLE hello_world;
+DROP TABLE schema_migrations;

@@ -1,0 +1,14 @@
+DROP TABLE changes;
+DROP TABLE primary_changes;
+DROP TABLE decisions;
+DROP TABLE eras;
+ALTER TABLE shard_primaries DROP COLUMN epoch;
+ALTER TABLE repositories DROP COLUMN facts_version;
+ALTER TABLE repositories DROP COLUMN primary_epoch;
+DROP TABLE storages;
+ALTER TABLE node_status DROP COLUMN vote_number;
+ALTER TABLE node_status DROP COLUMN incarnation;
+ALTER TABLE node_status DROP COLUMN verdict;
+DROP TABLE supervisors;
+DROP TABLE counters;
+DROP TABLE settings;

@@ -1,0 +1,14 @@
+DROP TRIGGER foreign_shard_primary_update;
+DROP TRIGGER foreign_shard_primary_insert;
+DROP TRIGGER foreign_primary_update;
+DROP TRIGGER foreign_primary_insert;
+DROP TRIGGER facts_version_repositories_update;
+DROP TRIGGER facts_version_mark_delete;
+DROP TRIGGER facts_version_mark_update;
+DROP TRIGGER facts_version_mark_insert;
+DROP TRIGGER facts_version_repository_assignments_delete;
+DROP TRIGGER facts_version_repository_assignments_update;
+DROP TRIGGER facts_version_repository_assignments_insert;
+DROP TRIGGER facts_version_storage_repositories_delete;
+DROP TRIGGER facts_version_storage_repositories_update;
+DROP TRIGGER facts_version_storage_repositories_insert;

@@ -1,0 +1,8 @@
+//! The SQLite store against real files, and against other processes on the same file.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod drills;
+mod opening;
+mod processes;
+mod rules;
+mod support;

@@ -1,0 +1,111 @@
+//! What keeps a database from being opened, each with its own error, and many openers at once.
+
+use crate::support::{Database, lan, options};
+use quorate::store::{
+    HealthStore, StoreErrorKind,
+    sqlite::{SqliteOptions, SqliteStore},
+};
+use std::time::Duration;
+
+async fn kind_of(url: &str, options: SqliteOptions) -> StoreErrorKind {
+    SqliteStore::open(url, options).await.unwrap_err().kind().clone()
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_work_is_refused_with_its_reason() {
+    for (url, reason) in [
+        ("postgres://x", "sqlite:PATH"),
+        ("sqlite:", "missing"),
+        ("sqlite://", "missing"),
+        ("sqlite::memory:", "in memory"),
+        ("sqlite://:memory:", "in memory"),
+        ("sqlite:file:x?mode=memory", "in memory"),
+        ("sqlite:x.db?mode=ro", "parameters"),
+    ] {
+        match kind_of(url, options()).await {
+            StoreErrorKind::InvalidUrl(why) => assert!(why.contains(reason), "{url}: {why}"),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_forms_of_the_address_name_the_same_file() {
+    let database = Database::new();
+    let one = database.open().await;
+    let two = SqliteStore::open(&format!("sqlite://{}", database.path().display()), options()).await.unwrap();
+    let stored = one.settings_seed(&lan()).await.unwrap();
+    assert_eq!(two.settings_seed(&lan()).await.unwrap(), stored);
+}
+
+#[tokio::test]
+async fn a_missing_folder_a_folder_and_a_foreign_file_each_have_their_error() {
+    let database = Database::new();
+    let folder = database.path().parent().unwrap().to_owned();
+    let missing = kind_of(&format!("sqlite:{}/no/such.db", folder.display()), options()).await;
+    assert_eq!(missing, StoreErrorKind::DatabaseMissing);
+    let is_folder = kind_of(&format!("sqlite:{}", folder.display()), options()).await;
+    assert!(matches!(&is_folder, StoreErrorKind::InvalidUrl(why) if why.contains("folder")), "{is_folder:?}");
+    for content in ["no database at all, whatever its name says", "short"] {
+        std::fs::write(database.path(), content).unwrap();
+        let foreign = kind_of(&database.url(), options()).await;
+        assert!(matches!(&foreign, StoreErrorKind::InvalidUrl(why) if why.contains("no SQLite")), "{foreign:?}");
+        assert_eq!(std::fs::read_to_string(database.path()).unwrap(), content, "left as it was");
+    }
+}
+
+#[tokio::test]
+async fn without_leave_to_migrate_the_outstanding_ones_are_named() {
+    let database = Database::new();
+    let forbidden = SqliteOptions { migrate: false, ..options() };
+    let StoreErrorKind::NotMigrated(names) = kind_of(&database.url(), forbidden).await else { panic!() };
+    assert_eq!(names, ["2026-11-23-000001_praefect", "2026-11-23-000002_quorate", "2026-11-23-000003_operations"]);
+    assert_eq!(SqliteStore::pending_migrations(&database.url(), options()).await.unwrap(), names);
+    drop(database.open().await);
+    SqliteStore::open(&database.url(), forbidden).await.expect("nothing is outstanding any more");
+    assert!(SqliteStore::pending_migrations(&database.url(), options()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let database = Database::new();
+    drop(database.open().await);
+    database.hand().run("INSERT INTO __diesel_schema_migrations (version) VALUES ('29990101000000')");
+    let found = kind_of(&database.url(), options()).await;
+    assert_eq!(found, StoreErrorKind::NewerSchema(vec!["29990101000000".into()]));
+}
+
+#[tokio::test]
+async fn a_lock_in_the_way_of_the_first_migration_is_told_as_one() {
+    let database = Database::new();
+    let mut hand = database.hand();
+    hand.run("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE");
+    let impatient = SqliteOptions { busy_timeout: Duration::from_millis(100), ..options() };
+    let error = SqliteStore::open(&database.url(), impatient).await.unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::Locked);
+    assert!(error.is_transient());
+    hand.run("ROLLBACK");
+    SqliteStore::open(&database.url(), impatient).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn eight_openers_of_a_fresh_file_all_succeed() {
+    for round in 0..8 {
+        let database = Database::new();
+        let url = database.url();
+        let openers: Vec<_> = (0..8)
+            .map(|_| {
+                let url = url.clone();
+                tokio::spawn(async move {
+                    let store = SqliteStore::open(&url, SqliteOptions::default()).await?;
+                    store.settings_seed(&lan()).await
+                })
+            })
+            .collect();
+        let mut clusters = std::collections::BTreeSet::new();
+        for opener in openers {
+            clusters.insert(opener.await.unwrap().unwrap_or_else(|e| panic!("round {round}: {e:?}")).cluster);
+        }
+        assert_eq!(clusters.len(), 1, "one cluster id for all");
+    }
+}
