@@ -16,3 +16,5 @@
 pub mod core;
 #[cfg(feature = "runtime")]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
