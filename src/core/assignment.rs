@@ -41,7 +41,8 @@ pub fn plan(
     }
     let foreign = assigned.difference(configured).cloned();
     let mut order: Vec<&Storage> = configured.iter().collect();
-    let turn = usize::try_from(seed % u64::try_from(order.len()).unwrap_or(1).max(1)).unwrap_or(0);
+    let turn = u64::try_from(order.len()).ok().and_then(|len| seed.checked_rem(len)).unwrap_or(0);
+    let turn = usize::try_from(turn).unwrap_or(0);
     order.rotate_left(turn);
     // Those assigned already stay, the primary first among them; then come the others, again the primary first.
     order.sort_by_key(|storage| (!assigned.contains(*storage), primary != Some(*storage)));

@@ -4,4 +4,5 @@
 
 pub mod inbox;
 pub mod probe;
+pub mod store_suite;
 pub mod wait;

@@ -84,7 +84,8 @@ pub fn decide(facts: &ElectionFacts, settings: &Settings, proposer: &Voter, seed
     }
     let equals: Vec<Storage> =
         candidates.into_iter().filter(|(_, rank)| *rank == best).map(|(replica, _)| replica.storage.clone()).collect();
-    let pick = usize::try_from(seed % u64::try_from(equals.len()).unwrap_or(1).max(1)).unwrap_or(0);
+    let pick = u64::try_from(equals.len()).ok().and_then(|len| seed.checked_rem(len)).unwrap_or(0);
+    let pick = usize::try_from(pick).unwrap_or(0);
     match equals.get(pick).cloned() {
         Some(to) => Decision::Elect(Election { to, equals, from: facts.primary.clone(), why }),
         None => without_candidate(facts, settings, proposer, why),

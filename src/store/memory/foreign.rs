@@ -103,14 +103,14 @@ impl MemoryStore {
         for row in state.supervisors.values_mut() {
             shift(&mut row.heartbeat_at);
             shift(&mut row.registered_at);
-            row.superseded_live_at.as_mut().map_or((), shift);
+            row.superseded_live_at.iter_mut().for_each(shift);
         }
         for vote in state.votes.values_mut() {
-            vote.contact_at.as_mut().map_or((), shift);
-            vote.seen_at.as_mut().map_or((), shift);
+            vote.contact_at.iter_mut().for_each(shift);
+            vote.seen_at.iter_mut().for_each(shift);
         }
         for storage in state.storages.values_mut() {
-            storage.penalty_until.as_mut().map_or((), shift);
+            storage.penalty_until.iter_mut().for_each(shift);
         }
         state.changes.iter_mut().for_each(|change| shift(&mut change.at));
     }

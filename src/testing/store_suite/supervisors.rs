@@ -1,0 +1,149 @@
+//! Being a voter: registering, staying alive, being superseded, going.
+
+use super::world::{World, node, ok, storages, supervisor};
+use crate::core::{
+    consensus::Opinion,
+    ids::{Incarnation, Voter},
+};
+use crate::store::{Heartbeat, Registered, Store, VotesWritten};
+use futures_util::future::join_all;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+async fn beat(world: &World, voter: &Voter) -> Heartbeat {
+    ok("heartbeat", world.store.supervisor_heartbeat(voter).await)
+}
+
+/// Every registration gets a number that nobody ever had, even after its row was removed.
+pub async fn incarnations_are_never_reused(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let first = world.voter("s1").await;
+    assert!(ok("remove", world.store.supervisor_remove(&first).await), "its own row must be removable");
+    let second = world.voter("s1").await;
+    let other = world.voter("s2").await;
+    assert!(first.incarnation < second.incarnation, "{first} then {second}: incarnations must grow");
+    assert!(second.incarnation < other.incarnation, "{second} then {other}: one sequence for all names");
+}
+
+/// `none` rows for watched nodes without a row; rows of nodes no longer watched go; the others stay as they are.
+pub async fn registering_makes_rows_for_the_watched_nodes(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    for about in ["g1", "g2", "g3"] {
+        let row = world.vote_row("s1", about).await;
+        assert!(row.is_some(), "a watched node must have a row at once: {about}");
+        assert_eq!(row.and_then(|row| row.opinion), Some(Opinion::None), "nothing was said about {about} yet");
+    }
+    world.votes(&s1, 1, &[("g1", Opinion::Up), ("g2", Opinion::Up)]).await;
+    let registration = world.registration("s1", Some(s1.incarnation), &["g1", "g4"]);
+    ok("register anew", world.store.supervisor_register(&registration).await);
+    let health = world.health().await;
+    let watched: BTreeSet<_> = health.facts.votes.iter().map(|row| row.node.storage.clone()).collect();
+    assert_eq!(watched, storages(&["g1", "g4"]), "exactly the watched nodes have rows");
+    let tally = world.consensus("g1").await.tally;
+    assert_eq!((tally.up, tally.electorate), (0, 1), "the vote of the older incarnation must count as none");
+}
+
+/// Silent longer than `voter_ttl`: the heartbeat is refused until it registers anew.
+pub async fn a_lapse_is_a_death(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    world.voter_ttl(SHORT).await;
+    let s1 = world.voter("s1").await;
+    world.lapse(&s1).await;
+    assert_eq!(beat(&world, &s1).await, Heartbeat::Lapsed);
+    assert_eq!(beat(&world, &s1).await, Heartbeat::Lapsed, "a refused heartbeat must not revive");
+    world.voter_ttl(Duration::from_secs(60)).await;
+    let again = world.voter_again("s1", Some(s1.incarnation)).await;
+    assert!(matches!(beat(&world, &again).await, Heartbeat::Alive { .. }));
+}
+
+/// A heartbeat without a row says so.
+pub async fn a_removed_supervisor_is_gone(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    ok("remove", world.store.supervisor_remove(&s1).await);
+    assert_eq!(beat(&world, &s1).await, Heartbeat::Gone);
+}
+
+/// D21: the newer process of a name wins at once; the older learns by whom, writes nothing and removes nothing.
+pub async fn the_newer_process_wins(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let old = world.voter("s1").await;
+    let new = world.voter("s1").await;
+    assert_eq!(beat(&world, &old).await, Heartbeat::Superseded { by: new.incarnation });
+    assert_eq!(world.votes(&old, 1, &[("g1", Opinion::Up)]).await, VotesWritten::NotMine);
+    let removed = ok("the older one stops", world.store.supervisor_remove(&old).await);
+    assert!(!removed, "the stop of the older one must remove nothing of the newer");
+    assert!(matches!(beat(&world, &new).await, Heartbeat::Alive { .. }), "the newer one lives on");
+    assert_eq!(world.opinion("s1", "g1").await, Some(Opinion::None), "its votes are untouched");
+}
+
+/// A graceful stop removes its own row and votes, and nobody else's.
+pub async fn stop_removes_row_and_votes(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let (s1, s2) = (world.voter("s1").await, world.voter("s2").await);
+    assert!(ok("remove", world.store.supervisor_remove(&s1).await));
+    assert!(!ok("remove twice", world.store.supervisor_remove(&s1).await), "there is nothing left to remove");
+    let facts = world.health().await.facts;
+    assert!(facts.supervisors.iter().all(|row| row.name == s2.name), "{:?}", facts.supervisors);
+    assert!(facts.votes.iter().all(|row| row.supervisor == s2.name) && facts.votes.len() == 3, "{:?}", facts.votes);
+}
+
+/// D21: whoever took a live name less than a minute ago keeps it against the next.
+pub async fn two_hosts_do_not_take_turns(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    world.voter("s1").await;
+    let second = world.voter("s1").await;
+    let third = world.register("s1", None).await;
+    assert_eq!(third, Registered::NameInUse { held_by: second.incarnation });
+    assert!(matches!(beat(&world, &second).await, Heartbeat::Alive { .. }), "the refused start changed nothing");
+    // The first host comes back and names what it once had: that is not the holder.
+    let outdated = world.register("s1", Some(Incarnation(0))).await;
+    assert_eq!(outdated, Registered::NameInUse { held_by: second.incarnation });
+}
+
+/// A process that lapsed takes its own place; that is no takeover, and does not wash off an earlier one.
+pub async fn coming_back_as_oneself_is_no_takeover(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let mut mine = world.voter("s1").await;
+    for _ in 0..3 {
+        mine = world.voter_again("s1", Some(mine.incarnation)).await;
+    }
+    let taker = world.voter("s1").await;
+    let taker = world.voter_again("s1", Some(taker.incarnation)).await;
+    let refused = world.register("s1", Some(mine.incarnation)).await;
+    assert_eq!(refused, Registered::NameInUse { held_by: taker.incarnation });
+}
+
+/// A crashed holder is no obstacle, and taking its place is no takeover of a live one.
+pub async fn a_dead_holder_is_no_obstacle(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    world.voter_ttl(SHORT).await;
+    let dead = world.voter("s1").await;
+    world.lapse(&dead).await;
+    world.voter("s1").await;
+    world.voter_ttl(Duration::from_secs(60)).await;
+    let second = world.voter("s1").await;
+    assert!(second.incarnation > dead.incarnation, "taking over from one that took a dead one's place is allowed");
+    assert_eq!(world.register("s1", None).await, Registered::NameInUse { held_by: second.incarnation });
+}
+
+/// Many processes start with one name at once: one begins, one takes over, the others are refused.
+pub async fn a_race_of_registrations_has_one_winner(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let starts = (0..8).map(|_| world.register("s1", None));
+    let mut winners = BTreeSet::new();
+    for outcome in join_all(starts).await {
+        if let Registered::Registered { incarnation, .. } = outcome {
+            assert!(winners.insert(incarnation), "{incarnation} was given twice");
+        }
+    }
+    assert_eq!(winners.len(), 2, "one begins and one takes over: {winners:?}");
+    let rows = world.health().await.facts;
+    let holders: Vec<_> = rows.supervisors.iter().filter(|row| row.name == supervisor("s1")).collect();
+    assert_eq!(holders.len(), 1, "{holders:?}");
+    assert_eq!(holders.first().map(|row| row.incarnation), winners.last().copied(), "the newer one holds the name");
+    let about: Vec<_> = rows.votes.iter().map(|row| row.node.clone()).collect();
+    assert_eq!(about, [node("g1"), node("g2"), node("g3")], "each watched node has one row");
+}
