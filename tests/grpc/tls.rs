@@ -77,7 +77,8 @@ async fn tls_towards_plain_text_and_plain_text_towards_tls_are_misconfigurations
     let (tls, folder) = node(&ours).await;
     let (_node, plain) = Node::tcp(loopback());
     let link = open_with(&format!("tls://localhost:{}", plain.port()), trusting(folder.path().join("ca.pem")));
-    assert_eq!(check(&link, Via::Kept).await, Evidence::Misconfigured(Misconfigured::Tls));
+    let secure = check(&link, Via::Kept).await;
+    assert_eq!(secure, Evidence::Misconfigured(Misconfigured::Tls), "TLS towards plain text");
     assert_eq!(both(&format!("tcp://{tls}")).await, Evidence::Misconfigured(Misconfigured::Tls));
 }
 

@@ -106,6 +106,11 @@ fn by_kind(kind: io::ErrorKind) -> Option<Evidence> {
     {
         return Some(Evidence::Hard(Hard::Reset));
     }
+    // What the connector makes of TLS where plain text was meant, and the TLS library of the opposite, after HTTP/2 has
+    // taken the error apart and kept its kind alone.
+    if kind == io::ErrorKind::InvalidData {
+        return Some(Evidence::Misconfigured(Misconfigured::Tls));
+    }
     (kind == io::ErrorKind::TimedOut).then_some(Evidence::Soft(Soft::Timeout))
 }
 

@@ -3,6 +3,7 @@
 //! tonic's own connector would keep the resolver's first answer's order, has no place to note which address was
 //! reached, and knows proxies; storage nodes are never behind one.
 
+use super::socket::{Socket, Stream};
 use crate::transport::{NodeAddress, Place};
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
@@ -10,13 +11,11 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    pin::Pin as Pinned,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream, lookup_host},
     sync::Semaphore,
     time::{Instant, timeout_at},
@@ -28,6 +27,8 @@ pub(super) struct Connector {
     target: Target,
     timeout: Duration,
     pin: Pin,
+    /// Whether TLS follows.
+    tls: bool,
     shared: Arc<Shared>,
 }
 
@@ -73,7 +74,8 @@ impl Connector {
             }
         };
         let shared = Shared { last_peer: Mutex::new(None), lookups: Arc::new(Semaphore::new(1)) };
-        Self { target, timeout, pin: Pin::Resolve, shared: Arc::new(shared) }
+        let tls = matches!(address.place(), Place::Tls { .. });
+        Self { target, timeout, pin: Pin::Resolve, tls, shared: Arc::new(shared) }
     }
 
     pub(super) fn pinned(&self, pin: Pin) -> Self {
@@ -88,7 +90,7 @@ impl Connector {
         let deadline = Instant::now() + self.timeout;
         match &self.target {
             Target::Unix(path) => match timeout_at(deadline, UnixStream::connect(path)).await {
-                Ok(Ok(stream)) => Ok(Socket::Unix(stream)),
+                Ok(Ok(stream)) => Ok(Socket::new(Stream::Unix(stream), true)),
                 Ok(Err(error)) => Err(ConnectFailure::Socket(error)),
                 Err(_) => Err(ConnectFailure::TimedOut(self.timeout)),
             },
@@ -101,7 +103,7 @@ impl Connector {
                 if self.pin == Pin::Resolve {
                     self.shared.set_peer(stream.peer_addr().ok());
                 }
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::new(Stream::Tcp(stream), !self.tls))
             }
         }
     }
@@ -188,53 +190,5 @@ impl tower::Service<http::Uri> for Connector {
     fn call(&mut self, _: http::Uri) -> Self::Future {
         let connecting = self.clone().connect();
         Box::pin(async move { connecting.await.map(TokioIo::new) })
-    }
-}
-
-/// Either kind of stream.
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pinned<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pinned::new(stream).poll_read(cx, buffer),
-            Socket::Unix(stream) => Pinned::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pinned<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pinned::new(stream).poll_write(cx, bytes),
-            Socket::Unix(stream) => Pinned::new(stream).poll_write(cx, bytes),
-        }
-    }
-    fn poll_write_vectored(
-        self: Pinned<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pinned::new(stream).poll_write_vectored(cx, slices),
-            Socket::Unix(stream) => Pinned::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-    fn poll_flush(self: Pinned<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pinned::new(stream).poll_flush(cx),
-            Socket::Unix(stream) => Pinned::new(stream).poll_flush(cx),
-        }
-    }
-    fn poll_shutdown(self: Pinned<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(stream) => Pinned::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pinned::new(stream).poll_shutdown(cx),
-        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod classify;
 mod connector;
+mod socket;
 
 use super::{DialError, DialOptions, HealthProbe, Link, NodeAddress, Place, Transport};
 use crate::core::{
