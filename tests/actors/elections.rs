@@ -1,6 +1,6 @@
 //! The elector, asked by message.
 
-use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs, write};
+use crate::world::{World, ms, name, node, path, storage, verdict, vs, write};
 use actix::Actor;
 use quorate::{
     Error,
@@ -15,7 +15,6 @@ use quorate::{
     error::GrpcCode,
     messages::election::GetPrimary,
     store::{HealthStore, Refused, StorageChange, StoreErrorKind, StoreOp},
-    testing::wait,
 };
 use std::sync::Arc;
 
