@@ -309,7 +309,8 @@ BEGIN
         RETURN answer;
     END IF;
     BEGIN -- Assignments follow by their foreign key.
-        UPDATE repositories SET relative_path = wanted WHERE repository_id = repository;
+        UPDATE repositories SET relative_path = wanted, facts_version = facts_version + 1
+        WHERE repository_id = repository;
         UPDATE storage_repositories SET relative_path = wanted WHERE repository_id = repository;
         UPDATE replication_queue SET job = jsonb_set(job, '{relative_path}', to_jsonb(wanted))
         WHERE state NOT IN ('completed', 'dead', 'cancelled') AND job ->> 'change' = 'delete_replica'
@@ -381,10 +382,10 @@ BEGIN
     SELECT * INTO held FROM repositories WHERE repository_id = repository FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN json_build_object('outcome', 'not_found');
-    ELSIF held."primary" IS NOT DISTINCT FROM place THEN
-        RETURN quorate_refused('is_primary');
     ELSIF NOT EXISTS (SELECT FROM storage_repositories WHERE repository_id = repository AND storage = place) THEN
         RETURN quorate_refused('replica_not_found');
+    ELSIF held."primary" IS NOT DISTINCT FROM place THEN
+        RETURN quorate_refused('is_primary');
     END IF;
     SELECT job ->> 'target_node_storage' INTO pending FROM replication_queue
     WHERE state NOT IN ('completed', 'dead', 'cancelled') AND job ->> 'change' = 'delete_replica'
@@ -439,7 +440,9 @@ BEGIN
     ELSIF NOT quorate_era_holds() THEN
         RETURN json_build_object('outcome', 'era_changed');
     END IF;
-    raised := coalesce(held.generation, -1) + 1;
+    -- Above every replica even if a foreign writer left the repository without a generation.
+    raised := greatest(held.generation, -1,
+        (SELECT max(generation) FROM storage_repositories WHERE repository_id = repository)) + 1;
     given := quorate_next_epoch();
     -- What an operator calls the truth is not about to be deleted.
     PERFORM quorate_end_marks(repository, place, 'cancelled');
