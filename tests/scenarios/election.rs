@@ -182,10 +182,14 @@ async fn overlapping(lab: &Lab, voter: &Voter, expected: Is, before: Option<Stri
     for answer in &answers {
         match (expected, answer) {
             (Primary(allowed), Ok(primary)) => {
-                assert!(allowed.contains(&primary.storage.as_str()), "{what}: {primary:?}, expected one of {allowed:?}");
+                assert!(
+                    allowed.contains(&primary.storage.as_str()),
+                    "{what}: {primary:?}, expected one of {allowed:?}"
+                );
             }
             (NoPrimary, Err(Error::NoPrimary)) | (Missing, Err(Error::RepositoryNotFound)) => {}
-            (NotHealthy(recorded), Err(Error::PrimaryNotHealthy { storage: told, .. })) if *told == storage(recorded) => {}
+            (NotHealthy(recorded), Err(Error::PrimaryNotHealthy { storage: told, .. }))
+                if *told == storage(recorded) => {}
             (expected, answer) => panic!("{what}: expected {expected:?}, got {answer:?}"),
         }
     }
@@ -203,7 +207,7 @@ macro_rules! scenarios {
     ($($name:ident: $replicas:expr, $jobs:expr, $steps:expr;)*) => {
         $(on_both!($name, |kind| super::play(kind, super::Scenario {
             replicas: { use super::*; const REPLICAS: &[Replica] = $replicas; REPLICAS },
-            jobs: { use super::*; const JOBS: &[(&str, &str, &str, &str, i64)] = $jobs; JOBS },
+            jobs: { #[allow(unused_imports, reason = "most scenarios have no jobs")] use super::*; const JOBS: &[(&str, &str, &str, &str, i64)] = $jobs; JOBS },
             steps: { use super::*; const STEPS: &[Step] = $steps; STEPS },
         }));)*
     };

@@ -116,7 +116,10 @@ impl Peer {
     fn consensus(&self) -> BTreeMap<String, Vec<String>> {
         let known = self.cells.consensus.borrow().clone();
         let healthy = known.map(|known| known.healthy()).unwrap_or_default();
-        healthy.into_iter().map(|(vs, names)| (vs.to_string(), names.iter().map(ToString::to_string).collect())).collect()
+        healthy
+            .into_iter()
+            .map(|(vs, names)| (vs.to_string(), names.iter().map(ToString::to_string).collect()))
+            .collect()
     }
 
     /// Exactly one round: every node asked, the votes stored, everybody's read back.
@@ -283,7 +286,8 @@ async fn ordered_writes(kind: Kind) {
             VoteBatch { number: 100 + number, votes }
         })
         .collect();
-    let written = futures_util::future::join_all(batches.iter().map(|batch| lab.store.votes_write(&voter, batch))).await;
+    let written =
+        futures_util::future::join_all(batches.iter().map(|batch| lab.store.votes_write(&voter, batch))).await;
     assert!(written.iter().all(Result::is_ok), "{written:?}");
 }
 on_both!(ordered_writes_do_not_deadlock, super::ordered_writes);

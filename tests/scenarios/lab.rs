@@ -1,5 +1,6 @@
 //! A database with a door beside the store: raw SQL, to set what the original's tests set.
 
+use crate::support;
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use futures_util::future::BoxFuture;
 use quorate::{
@@ -61,7 +62,7 @@ impl Lab {
                 (url, Arc::new(store))
             }
             Kind::Postgres => {
-                let url = crate::lab::postgres::database().await;
+                let url = support::cluster().database(true).await;
                 let store = quorate::store::postgres::PostgresStore::connect(&url, Default::default()).await.unwrap();
                 (url, Arc::new(store))
             }
@@ -75,7 +76,7 @@ impl Lab {
     pub(crate) async fn sql(&self, text: &str) {
         match self.kind {
             Kind::Sqlite => self.sqlite().batch_execute(text).unwrap(),
-            Kind::Postgres => postgres::connect(&self.url).await.batch_execute(text).await.unwrap(),
+            Kind::Postgres => support::raw(&self.url).await.batch_execute(text).await.unwrap(),
         }
     }
 
@@ -118,7 +119,7 @@ impl Lab {
                 Lock::Sqlite(connection)
             }
             Kind::Postgres => {
-                let client = postgres::connect(&self.url).await;
+                let client = support::raw(&self.url).await;
                 client.batch_execute("BEGIN").await.unwrap();
                 client
                     .batch_execute(&format!("SELECT 1 FROM repositories WHERE repository_id = {repository} FOR UPDATE"))
@@ -134,7 +135,7 @@ impl Lab {
         match self.kind {
             Kind::Sqlite => self.lock(RepositoryId(0)).await,
             Kind::Postgres => {
-                let client = postgres::connect(&self.url).await;
+                let client = support::raw(&self.url).await;
                 client.batch_execute("BEGIN; SELECT 1 FROM node_status FOR UPDATE").await.unwrap();
                 Lock::Postgres(client)
             }
@@ -159,21 +160,6 @@ impl Lock {
             Lock::Sqlite(mut connection) => connection.batch_execute("ROLLBACK").unwrap(),
             Lock::Postgres(client) => client.batch_execute("ROLLBACK").await.unwrap(),
         }
-    }
-}
-
-pub(crate) mod postgres {
-    #[path = "../../support/postgres.rs"]
-    mod support;
-
-    pub(crate) async fn database() -> String {
-        support::database().await
-    }
-
-    pub(crate) async fn connect(url: &str) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
     }
 }
 
@@ -242,11 +228,11 @@ macro_rules! on_both {
         mod $name {
             #[actix::test]
             async fn sqlite() {
-                $story(crate::lab::Kind::Sqlite).await;
+                ($story)(crate::lab::Kind::Sqlite).await;
             }
             #[actix::test]
             async fn postgres() {
-                $story(crate::lab::Kind::Postgres).await;
+                ($story)(crate::lab::Kind::Postgres).await;
             }
         }
     };

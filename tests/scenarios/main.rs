@@ -6,3 +6,5 @@
 mod election;
 mod health;
 mod lab;
+#[path = "../support/postgres.rs"]
+mod support;
