@@ -14,6 +14,8 @@
 #![allow(clippy::disallowed_types, reason = "denied again in core, the only place that must iterate in a fixed order")]
 
 pub mod core;
+#[cfg(feature = "grpc")]
+pub mod fencing;
 #[cfg(feature = "runtime")]
 pub mod store;
 #[cfg(feature = "runtime")]
