@@ -36,7 +36,7 @@ fn decided(facts: &ElectionFacts, settings: &Settings, seed: u64) -> Decision {
 }
 
 proptest! {
-    #![proptest_config(config(2_048, "tests/properties/regressions/election.txt"))]
+    #![proptest_config(config(512, "tests/properties/regressions/election.txt"))]
 
     #[test]
     fn decide_does_not_depend_on_row_order(

@@ -7,10 +7,16 @@ use crate::{
 use proptest::{collection::vec, prelude::*};
 use quorate::{
     core::quorum::QuorumPolicy,
-    store::{Store, memory::MemoryStore},
-    testing::histories::{Action, Divergence, History, ViewRows, Views, count, run_history},
+    store::{Store, StoreOp, memory::MemoryStore},
+    testing::{
+        histories::{Action, Divergence, History, ViewRows, Views, count, run_history},
+        store_suite,
+    },
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Tokio's clock is paused, so that the lapses of a history cost no time.
 fn lived(
@@ -74,19 +80,59 @@ fn views_that_say_something_else_are_found() {
     assert!(found.iter().all(|(policy, _)| *policy == QuorumPolicy::Half), "only policy `half` has views");
 }
 
+/// The stories of the suite find the same flaws, each by one that is about it.
+#[test]
+fn every_planted_flaw_is_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    for flaw in FLAWS {
+        let failed: Vec<&str> = store_suite::stories()
+            .iter()
+            .filter(|story| {
+                let telling = || runtime.block_on(async { store_suite::run(story, Arc::new(Flawed::new(flaw))).await });
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(telling)).is_err()
+            })
+            .map(|story| story.name)
+            .collect();
+        println!("{flaw:?} fails {failed:?}");
+        assert!(!failed.is_empty(), "no story is about {flaw:?}");
+    }
+}
+
 /// Random histories must reach what they are meant to compare, or their agreement says nothing.
 #[test]
 fn histories_are_about_something() {
-    let mut kinds = BTreeSet::new();
-    let (mut half, mut actions) = (0, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (mut half, mut written) = (0, BTreeMap::<StoreOp, u64>::new());
     for seed in 0..200 {
         let history = History::random(seed, 20);
         half += u32::from(history.settings.policy == QuorumPolicy::Half);
-        actions += history.actions.len();
-        kinds.extend(history.actions.iter().map(std::mem::discriminant).map(|kind| format!("{kind:?}")));
+        let store = runtime.block_on(async { Arc::new(MemoryStore::default()) });
+        let reference: Arc<dyn Store> = runtime.block_on(async { Arc::new(MemoryStore::default()) });
+        runtime.block_on(run_history(&history, store.clone(), reference, None)).unwrap();
+        for (op, activity) in store.activity() {
+            *written.entry(op).or_default() += activity.rows;
+        }
     }
-    assert_eq!(actions, 4_000);
     assert!((30..=80).contains(&half), "about a quarter of histories run under policy half: {half}");
-    assert_eq!(kinds.len(), 18, "every kind of action occurs");
+    for op in [
+        StoreOp::SupervisorRegister,
+        StoreOp::SupervisorHeartbeat,
+        StoreOp::SupervisorRemove,
+        StoreOp::VotesWrite,
+        StoreOp::PrimaryCas,
+        StoreOp::RepositoryCreate,
+        StoreOp::RepositoryDelete,
+        StoreOp::RepositoryRename,
+        StoreOp::GenerationIncrement,
+        StoreOp::GenerationSet,
+        StoreOp::ReplicaMark,
+        StoreOp::ReplicaDelete,
+        StoreOp::AuthoritativeSet,
+        StoreOp::AssignmentsReplace,
+        StoreOp::StorageUpdate,
+    ] {
+        let rows = written.get(&op).copied().unwrap_or(0);
+        assert!(rows >= 20, "200 histories wrote only {rows} rows by {}", op.as_str());
+    }
     assert_eq!(Action::of(63), Action::Retry);
 }

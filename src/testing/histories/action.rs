@@ -59,8 +59,8 @@ pub enum Action {
     Stop { by: usize, stale: bool },
     /// A vote.
     Vote(Said),
-    /// A supervisor sees all storages alike, which is how quorums come about.
-    Sweep { by: usize, up: u8 },
+    /// A supervisor votes on every storage; `None`: all of them alike, which is how quorums come about.
+    Sweep { by: Option<usize>, up: u8 },
     /// A repository is made; `primary` is one of its replicas or none.
     Create { path: usize, replicas: u8, primary: Option<usize>, assignments: u8 },
     /// A repository is deleted.
@@ -123,20 +123,22 @@ impl Action {
     pub fn of(word: u64) -> Action {
         let digits = &mut Digits(word);
         match digits.pick(64) {
-            0..=5 => Action::Create {
+            0..=2 => Action::Create {
                 path: digits.index(3),
                 primary: Some(digits.index(8)).filter(|n| *n < 6),
                 replicas: 15 ^ digits.set() & digits.set(),
                 assignments: digits.set() & digits.set(),
             },
-            6..=11 => Action::Register {
+            3..=8 => Action::Register {
                 by: digits.index(3),
-                as_itself: !digits.one_in(4),
+                as_itself: !digits.one_in(2),
                 watched: 15 ^ digits.set() & digits.set() & digits.set(),
             },
-            12..=20 => Action::Sweep { by: digits.index(3), up: 15 ^ digits.set() & digits.set() },
-            21..=27 => Action::Vote(digits.said()),
-            28..=39 => Action::Elect {
+            9..=17 => {
+                Action::Sweep { by: Some(digits.index(6)).filter(|by| *by < 3), up: 15 ^ digits.set() & digits.set() }
+            }
+            18..=24 => Action::Vote(digits.said()),
+            25..=39 => Action::Elect {
                 repository: digits.index(4),
                 by: digits.index(3),
                 seed: digits.pick(4),

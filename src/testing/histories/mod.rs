@@ -32,6 +32,8 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 pub struct History {
     /// The cluster's settings.
     pub settings: Settings,
+    /// Whether it begins with nothing; else with three supervisors who see every storage, and two repositories.
+    pub from_nothing: bool,
     /// What happens, in order.
     pub actions: Vec<Action>,
 }
@@ -42,7 +44,8 @@ impl History {
     #[must_use]
     pub fn of(words: &[u64]) -> History {
         let (first, rest) = words.split_first().map_or((0, words), |(first, rest)| (*first, rest));
-        History { settings: settings_of(first), actions: rest.iter().map(|word| Action::of(*word)).collect() }
+        let actions = rest.iter().map(|word| Action::of(*word)).collect();
+        History { settings: settings_of(first), from_nothing: first / 32 % 8 == 7, actions }
     }
 
     /// The history of a seed: `actions` random ones, the same for the same seed.
@@ -183,7 +186,7 @@ async fn live(
     views: Option<&Views>,
 ) -> Result<(), Divergence> {
     for side in [&mut *expected, &mut *found] {
-        side.begin().await.map_err(|error| Divergence::failed(&error))?;
+        side.begin(history.from_nothing).await.map_err(|error| Divergence::failed(&error))?;
     }
     for (step, action) in history.actions.iter().enumerate() {
         let failed = |error: StoreError| Divergence::failed(&error).at(step, action);

@@ -162,7 +162,7 @@ impl Side {
         let (path, generation, primary) = (&facts.relative_path, facts.generation, &facts.primary);
         let mut lines =
             vec![format!("repository {index} at {path}: {generation:?} {primary:?} {epoch:?} era {}", facts.era)];
-        let content = format!("{path} {generation:?} {:?} {:?}", replicas(&facts), facts.assignments);
+        let content = format!("{generation:?} {:?} {:?}", replicas(&facts), facts.assignments);
         lines.push(format!("repository {index} holds {content}"));
         lines.extend(facts.replicas.iter().map(|r| format!("repository {index} on {}: {:?}", r.storage, r.attributes)));
         let mut voters: Vec<_> =

@@ -21,6 +21,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Times under which everybody lapses at once, without upsetting the relations between settings.
 const LAPSED: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(10));
+/// All storages of a history.
+const EVERYWHERE: u8 = 0b1111;
 const POLL: Duration = Duration::from_millis(3);
 const POLLS_MAX: u32 = 3_000;
 
@@ -55,14 +57,25 @@ impl Side {
             numbers: Numbers::default(),
             repositories: Vec::new(),
             voters,
-            batch: 0,
+            // Above the number of a row that nobody wrote to yet, so that a late batch is late for some batch.
+            batch: 10,
             last: None,
         }
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn begin(&mut self, from_nothing: bool) -> Result<(), StoreError> {
         self.store.settings_seed(&self.settings).await?;
         self.store.settings_update(&self.settings).await?;
+        if !from_nothing {
+            for by in 0..self.names.supervisors.len() {
+                self.register(by, true, EVERYWHERE).await?;
+            }
+            self.sweep(None, EVERYWHERE).await?;
+            self.create(0, EVERYWHERE, Some(0), 0).await?;
+            self.create(1, EVERYWHERE, None, 0b0011).await?;
+            // What appeared here is numbered in this order on both sides.
+            self.observe().await?;
+        }
         Ok(())
     }
 
@@ -215,7 +228,7 @@ impl Side {
                 (Some(id), Some(process)) => self.elect(id, &process, 0, Tampering::Honest, true).await?,
                 (_, _) => None,
             },
-            _ => self.register(by, false, 15).await?,
+            _ => self.register(by, false, EVERYWHERE).await?,
         };
         self.settings = calm;
         self.store.settings_update(&self.settings).await?;
@@ -233,14 +246,20 @@ impl Side {
         Ok(Some(rendered::votes(self.store.votes_write(&process, &batch).await?)))
     }
 
-    async fn sweep(&mut self, by: usize, up: u8) -> Result<Option<String>, StoreError> {
-        let Some(process) = self.process(by, false) else { return Ok(None) };
-        self.batch = self.batch.saturating_add(2);
+    async fn sweep(&mut self, by: Option<usize>, up: u8) -> Result<Option<String>, StoreError> {
+        let all = 0..self.voters.len();
+        let sweepers = by.map_or_else(|| all.collect(), |by| vec![by]);
         let up = self.subset(up);
         let opinion = |storage: &Storage| if up.contains(storage) { Opinion::Up } else { Opinion::Down };
-        let votes = self.names.storages.iter().map(|storage| (self.node(storage), opinion(storage))).collect();
-        let batch = VoteBatch { number: self.batch, votes };
-        Ok(Some(rendered::votes(self.store.votes_write(&process, &batch).await?)))
+        let votes: Vec<_> = self.names.storages.iter().map(|storage| (self.node(storage), opinion(storage))).collect();
+        let mut outcome = Vec::new();
+        for by in sweepers {
+            let Some(process) = self.process(by, false) else { continue };
+            self.batch = self.batch.saturating_add(2);
+            let batch = VoteBatch { number: self.batch, votes: votes.clone() };
+            outcome.push(rendered::votes(self.store.votes_write(&process, &batch).await?));
+        }
+        Ok(Some(outcome.join(", ")))
     }
 
     async fn create(
