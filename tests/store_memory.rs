@@ -1,5 +1,4 @@
 //! The reference store keeps every promise of the ports, and its faults are the ones that were ordered.
-#![cfg(feature = "testing")]
 
 use quorate::{
     core::settings::{Profile, Settings},

@@ -1,7 +1,9 @@
-//! For tests, of embedders as well as ours: doubles for what lies outside, and what a store must do, told as stories.
+//! For tests, of embedders as well as ours: doubles for what lies outside, and what a store must do, told as stories
+//! and as random histories.
 //!
 //! Behind the feature `testing`. What checks something panics when it does not hold, with a sentence that says which.
 
+pub mod histories;
 pub mod inbox;
 pub mod probe;
 pub mod store_suite;

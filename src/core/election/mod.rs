@@ -21,7 +21,7 @@ use super::{
     quorum::{QuorumPolicy, Verdict},
     settings::{Settings, WithoutCandidate},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to do about the primary of one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,16 @@ pub fn refusals(facts: &ElectionFacts, settings: &Settings) -> BTreeMap<Storage,
     let refused =
         |replica: &ReplicaFacts| refusal(replica, facts, settings, &verdicts).map(|why| (replica.storage.clone(), why));
     facts.replicas.iter().filter_map(refused).collect()
+}
+
+/// Everybody who may be primary: those fit for it, without the unassigned if any of them is assigned. Under policy
+/// `half` this is Praefect's view `valid_primaries`, row for row.
+#[must_use]
+pub fn candidates_of(facts: &ElectionFacts, settings: &Settings) -> BTreeSet<Storage> {
+    let fit = candidates(facts, settings, &verdicts(facts, settings));
+    let any_assigned = fit.iter().any(|(replica, _)| replica.assigned);
+    let eligible = fit.into_iter().filter(|(replica, _)| replica.assigned || !any_assigned);
+    eligible.map(|(replica, _)| replica.storage.clone()).collect()
 }
 
 /// The quorum's verdict about each storage that holds a replica.

@@ -32,7 +32,9 @@ pub(super) fn ok<T>(what: &str, result: Result<T, StoreError>) -> T {
 pub(super) fn done<T: Debug>(what: &str, result: Result<Outcome<T>, StoreError>) -> T {
     match ok(what, result) {
         Outcome::Done(done) => done,
-        other => panic!("{what}: expected it to be done, got {other:?}"),
+        other @ (Outcome::NotFound | Outcome::Stale(_) | Outcome::EraChanged | Outcome::Refused(_)) => {
+            panic!("{what}: expected it to be done, got {other:?}")
+        }
     }
 }
 
@@ -213,7 +215,9 @@ impl World {
         let proposal = self.proposal(&self.facts(id).await, to, proposer);
         match self.cas(&proposal).await {
             CasOutcome::Won { epoch } => epoch,
-            other => panic!("an election that nothing stood against came to {other:?}"),
+            other @ (CasOutcome::Lost | CasOutcome::EraChanged) => {
+                panic!("an election that nothing stood against came to {other:?}")
+            }
         }
     }
     /// Proposes, expects to lose, and that nothing has changed.

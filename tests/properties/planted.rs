@@ -1,0 +1,203 @@
+//! A store with one flaw, to see that histories find it.
+
+use quorate::{
+    core::{
+        election::Fence,
+        epoch::{Epoch, FactsVersion, Generation},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        settings::Settings,
+    },
+    store::{
+        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
+        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
+        StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+    },
+};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicI64, Ordering},
+};
+
+/// What is wrong with the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// A batch that was overtaken is stored all the same (D27).
+    LateVotesWin,
+    /// A decision commits whatever has moved since its facts were read (D3).
+    ExpectsNothing,
+    /// An acknowledged write moves outdated replicas too.
+    OutdatedReplicasMove,
+    /// A fence of an older epoch is as good as the current one (D1).
+    AnyFenceWillDo,
+    /// A lapsed supervisor's heartbeat revives it.
+    LapsesAreForgiven,
+    /// A mark is answered and not stored.
+    MarksAreForgotten,
+}
+
+pub const FLAWS: [Flaw; 6] = [
+    Flaw::LateVotesWin,
+    Flaw::ExpectsNothing,
+    Flaw::OutdatedReplicasMove,
+    Flaw::AnyFenceWillDo,
+    Flaw::LapsesAreForgiven,
+    Flaw::MarksAreForgotten,
+];
+
+pub struct Flawed {
+    pub inner: MemoryStore,
+    pub flaw: Flaw,
+    pub batch: AtomicI64,
+}
+
+impl Flawed {
+    pub fn new(flaw: Flaw) -> Self {
+        Self { inner: MemoryStore::default(), flaw, batch: AtomicI64::new(1_000_000) }
+    }
+    async fn current(&self, id: RepositoryId) -> Option<Fence> {
+        let facts = self.inner.election_facts(&Target::Id(id)).await.ok()??.facts;
+        Some(Fence { epoch: facts.epoch?, primary: facts.primary? })
+    }
+}
+
+impl HealthStore for Flawed {
+    fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.inner.settings_seed(wanted)
+    }
+    fn settings_update<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.inner.settings_update(wanted)
+    }
+    fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
+        self.inner.supervisor_register(registration)
+    }
+    fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
+        Box::pin(async move {
+            match self.inner.supervisor_heartbeat(voter).await? {
+                Heartbeat::Lapsed if self.flaw == Flaw::LapsesAreForgiven => {
+                    let HealthSnapshot { at, settings, .. } = self.inner.health_facts().await?;
+                    Ok(Heartbeat::Alive { at, settings_revision: settings.revision })
+                }
+                told => Ok(told),
+            }
+        })
+    }
+    fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
+        self.inner.supervisor_remove(voter)
+    }
+    fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
+        Box::pin(async move {
+            let mut batch = batch.clone();
+            if self.flaw == Flaw::LateVotesWin {
+                batch.number = self.batch.fetch_add(1, Ordering::SeqCst);
+            }
+            self.inner.votes_write(voter, &batch).await
+        })
+    }
+    fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
+        self.inner.health_facts()
+    }
+}
+
+impl ElectionStore for Flawed {
+    fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
+        self.inner.election_facts(target)
+    }
+    fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
+        Box::pin(async move {
+            let mut proposal = proposal.clone();
+            let now = self.inner.election_facts(&Target::Id(proposal.repository)).await?;
+            if let Some(ElectionSnapshot { facts, .. }) = now.filter(|_| self.flaw == Flaw::ExpectsNothing) {
+                proposal.expected.facts_version = facts.facts_version;
+            }
+            self.inner.primary_cas(&proposal).await
+        })
+    }
+    fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
+        self.inner.primary_history(repository, limit)
+    }
+}
+
+impl RepositoryStore for Flawed {
+    fn repository_create<'a>(&'a self, new: &'a NewRepository) -> Answer<'a, Outcome<Created>> {
+        self.inner.repository_create(new)
+    }
+    fn repository_delete<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+    ) -> Answer<'a, Outcome<Deleted>> {
+        self.inner.repository_delete(repository, fence)
+    }
+    fn repository_rename<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        to: &'a RelativePath,
+    ) -> Answer<'a, Outcome<()>> {
+        self.inner.repository_rename(repository, fence, to)
+    }
+    fn generation_increment<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        acknowledged: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<Generation>> {
+        Box::pin(async move {
+            let current = self.current(repository).await;
+            let fence = match (self.flaw, fence) {
+                (Flaw::AnyFenceWillDo, Some(_)) => current.as_ref(),
+                (_, fence) => fence,
+            };
+            let outcome = self.inner.generation_increment(repository, fence, acknowledged).await?;
+            if let (Outcome::Done(generation), Flaw::OutdatedReplicasMove) = (&outcome, self.flaw) {
+                for storage in acknowledged {
+                    self.inner.generation_set(repository, fence, storage, *generation).await?;
+                }
+            }
+            Ok(outcome)
+        })
+    }
+    fn generation_set<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+        generation: Generation,
+    ) -> Answer<'a, Outcome<()>> {
+        self.inner.generation_set(repository, fence, storage, generation)
+    }
+    fn replica_mark<'a>(&'a self, repository: RepositoryId, storage: &'a Storage) -> Answer<'a, Outcome<()>> {
+        if self.flaw == Flaw::MarksAreForgotten {
+            return Box::pin(async { Ok(Outcome::Done(())) });
+        }
+        self.inner.replica_mark(repository, storage)
+    }
+    fn replica_delete<'a>(
+        &'a self,
+        repository: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+    ) -> Answer<'a, Outcome<()>> {
+        self.inner.replica_delete(repository, fence, storage)
+    }
+    fn authoritative_set<'a>(
+        &'a self,
+        repository: RepositoryId,
+        storage: &'a Storage,
+        expected: FactsVersion,
+        operator: &'a Voter,
+    ) -> Answer<'a, Outcome<Epoch>> {
+        self.inner.authoritative_set(repository, storage, expected, operator)
+    }
+    fn assignments_replace<'a>(
+        &'a self,
+        repository: RepositoryId,
+        expected: FactsVersion,
+        assignments: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<()>> {
+        self.inner.assignments_replace(repository, expected, assignments)
+    }
+    fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()> {
+        self.inner.storage_update(node, change)
+    }
+}
