@@ -6,13 +6,26 @@ use quorate::{
         HealthStore as _, Store, StoreErrorKind, StoreOp,
         memory::{ManualClock, MemoryStore},
     },
-    testing::store_suite::{self, Foreign, foreign},
+    testing::{
+        histories::{self, History},
+        store_suite::{self, Foreign, foreign},
+    },
 };
 use std::{sync::Arc, time::Duration};
 
 #[tokio::test(start_paused = true)]
 async fn it_keeps_every_promise() {
     store_suite::run_all(&|| Box::pin(async { Arc::new(MemoryStore::default()) as Arc<dyn Store> })).await;
+}
+
+/// The stories need nothing of a paused clock: a database has none.
+#[tokio::test]
+async fn it_keeps_them_in_real_time() {
+    store_suite::run_all(&|| Box::pin(async { Arc::new(MemoryStore::default()) as Arc<dyn Store> })).await;
+    for seed in 0..16 {
+        let (one, other) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+        histories::run_history(&History::random(seed, 20), one, other, None).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
