@@ -154,7 +154,7 @@ fn prune(connection: &mut SqliteConnection, myself: &str) -> Result<(), Failure>
             " - 3600000 LIMIT 10000)"
         ),
         concat!(
-            "DELETE FROM primary_changes WHERE id IN (SELECT id FROM primary_changes WHERE at < ",
+            "DELETE FROM primary_changes WHERE epoch IN (SELECT epoch FROM primary_changes WHERE at < ",
             now!(),
             " - 2592000000 LIMIT 10000)"
         ),
