@@ -12,7 +12,7 @@ use quorate::{
         postgres::{PostgresOptions, PostgresStore},
     },
     testing::{
-        histories::{ViewRows, Views},
+        histories::ViewRows,
         store_suite::{self, Foreign, foreign},
     },
 };
@@ -101,7 +101,7 @@ fn histories() {
         let url = fresh().await;
         (open(&url).await, Arc::new(support::raw(&url).await))
     });
-    let views: &Views = &|repository: RepositoryId, vs: VirtualStorage| {
+    let views = move |repository: RepositoryId, vs: VirtualStorage| -> BoxFuture<'static, ViewRows> {
         let client = client.clone();
         Box::pin(async move {
             let primaries = format!("SELECT storage FROM valid_primaries WHERE repository_id = {repository}");
@@ -112,5 +112,5 @@ fn histories() {
             }
         })
     };
-    live(&runtime, &store, views, "tests/conformance/regressions/postgres.txt");
+    live(&runtime, &store, &views, "tests/conformance/regressions/postgres.txt");
 }

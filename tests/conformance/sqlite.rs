@@ -15,7 +15,7 @@ use quorate::{
         sqlite::{SqliteOptions, SqliteStore},
     },
     testing::{
-        histories::{ViewRows, Views},
+        histories::ViewRows,
         store_suite::{self, Foreign, foreign},
     },
 };
@@ -125,7 +125,7 @@ fn histories() {
     let file = fresh();
     let store = runtime.block_on(open(&file));
     let connection = Arc::new(Mutex::new(raw(&file)));
-    let views: &Views = &|repository: RepositoryId, vs: VirtualStorage| {
+    let views = move |repository: RepositoryId, vs: VirtualStorage| -> BoxFuture<'static, ViewRows> {
         let connection = connection.clone();
         Box::pin(async move {
             let mut connection = connection.lock().unwrap();
@@ -137,5 +137,5 @@ fn histories() {
             }
         })
     };
-    live(&runtime, &store, views, "tests/conformance/regressions/sqlite.txt");
+    live(&runtime, &store, &views, "tests/conformance/regressions/sqlite.txt");
 }

@@ -109,3 +109,37 @@ async fn eight_openers_of_a_fresh_file_all_succeed() {
         assert_eq!(clusters.len(), 1, "one cluster id for all");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_was_replaced_under_an_open_store_is_noticed() {
+    let (one, two) = (Database::new(), Database::new());
+    let store = one.open().await;
+    let before = store.settings_seed(&lan()).await.unwrap();
+    let after = two.open().await.settings_seed(&lan()).await.unwrap();
+    two.hand().run("PRAGMA wal_checkpoint(TRUNCATE)");
+
+    let aside = one.path().with_extension("aside");
+    std::fs::rename(one.path(), &aside).unwrap();
+    let gone = store.settings_update(&lan()).await.unwrap_err();
+    assert_eq!(*gone.kind(), StoreErrorKind::DatabaseMissing);
+    assert!(!one.path().exists(), "no empty database is put in its place");
+
+    for log in ["quorate.db-wal", "quorate.db-shm"] {
+        let _ = std::fs::remove_file(one.path().with_file_name(log));
+    }
+    std::fs::copy(two.path(), one.path()).unwrap();
+    let found = store.settings_seed(&lan()).await.unwrap();
+    assert_ne!(found.cluster, before.cluster, "the old file is no longer asked");
+    assert_eq!(found.cluster, after.cluster);
+}
+
+#[tokio::test]
+async fn a_path_may_hold_what_an_address_would_take_for_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["50%25 off.db", "a b&c=d.db", "naïve.db"] {
+        let url = format!("sqlite:{}/{name}", folder.path().display());
+        let store = SqliteStore::open(&url, options()).await.unwrap();
+        store.settings_seed(&lan()).await.unwrap();
+        assert!(folder.path().join(name).is_file(), "{name}");
+    }
+}

@@ -16,16 +16,11 @@ use quorate::{
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
-use std::{
-    error::Error,
-    os::unix::fs::PermissionsExt,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{error::Error, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 const PART: &str = "QUORATE_TEST_PART";

@@ -70,20 +70,21 @@ CREATE TABLE decisions (
 ) STRICT;
 CREATE INDEX decisions_at ON decisions (at);
 
+-- No foreign key to repositories: history outlives what it is about.
 CREATE TABLE primary_changes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    repository INTEGER NOT NULL,
-    epoch INTEGER NOT NULL,
+    epoch INTEGER PRIMARY KEY NOT NULL,
+    repository_id INTEGER NOT NULL,
     previous TEXT,
     current TEXT,
     decision TEXT,
     at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX primary_changes_by_repository ON primary_changes (repository, id);
-CREATE INDEX primary_changes_by_decision ON primary_changes (decision, repository) WHERE decision IS NOT NULL;
+CREATE INDEX primary_changes_by_repository ON primary_changes (repository_id, epoch);
+CREATE INDEX primary_changes_by_decision ON primary_changes (decision, repository_id) WHERE decision IS NOT NULL;
 CREATE INDEX primary_changes_at ON primary_changes (at);
 
--- What pollers read instead of listening: who changed, never how.
+-- What pollers read instead of listening: who changed, never how. The key is a supervisor's name (votes) or a JSON
+-- object (primaries, replicas): `virtual_storage`, with `relative_path` and `repository` if it is about one alone.
 CREATE TABLE changes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL CHECK (kind IN ('votes', 'primaries', 'replicas')),

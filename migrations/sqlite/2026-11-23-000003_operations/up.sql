@@ -5,7 +5,8 @@
 CREATE TRIGGER facts_version_storage_repositories_insert AFTER INSERT ON storage_repositories BEGIN
     UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id = NEW.repository_id;
 END;
-CREATE TRIGGER facts_version_storage_repositories_update AFTER UPDATE OF virtual_storage, relative_path, storage, generation, repository_id ON storage_repositories
+CREATE TRIGGER facts_version_storage_repositories_update
+    AFTER UPDATE OF virtual_storage, relative_path, storage, generation, repository_id ON storage_repositories
 WHEN NEW.generation IS NOT OLD.generation
     OR NEW.relative_path IS NOT OLD.relative_path
     OR NEW.storage IS NOT OLD.storage
@@ -40,7 +41,7 @@ CREATE TRIGGER facts_version_mark_update AFTER UPDATE OF state, job ON replicati
 WHEN (NEW.state IS NOT OLD.state OR NEW.job IS NOT OLD.job)
     AND (json_extract(OLD.job, '$.change') = 'delete_replica' OR json_extract(NEW.job, '$.change') = 'delete_replica')
 BEGIN
-    UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id 
+    UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id
         IN (json_extract(OLD.job, '$.repository_id'), json_extract(NEW.job, '$.repository_id'));
 END;
 CREATE TRIGGER facts_version_mark_delete AFTER DELETE ON replication_queue
@@ -65,10 +66,11 @@ BEGIN
     UPDATE repositories SET primary_epoch = (COALESCE((SELECT MAX(era) FROM eras), 1) << 37)
         | (SELECT value FROM counters WHERE name = 'primary_epochs')
         WHERE repository_id = NEW.repository_id;
-    INSERT INTO primary_changes (repository, epoch, previous, current, decision, at)
+    INSERT INTO primary_changes (repository_id, epoch, previous, current, decision, at)
         SELECT repository_id, primary_epoch, NULL, "primary", NULL, CAST(unixepoch('subsec') * 1000 AS INTEGER)
         FROM repositories WHERE repository_id = NEW.repository_id;
-    INSERT INTO changes (kind, key) VALUES ('primaries', NEW.repository_id);
+    INSERT INTO changes (kind, key) VALUES ('primaries', json_object('virtual_storage', NEW.virtual_storage,
+        'relative_path', NEW.relative_path, 'repository', NEW.repository_id));
 END;
 CREATE TRIGGER foreign_primary_update AFTER UPDATE OF "primary" ON repositories
 WHEN NEW."primary" IS NOT OLD."primary" AND NEW.primary_epoch IS OLD.primary_epoch
@@ -77,10 +79,11 @@ BEGIN
     UPDATE repositories SET primary_epoch = (COALESCE((SELECT MAX(era) FROM eras), 1) << 37)
         | (SELECT value FROM counters WHERE name = 'primary_epochs')
         WHERE repository_id = NEW.repository_id;
-    INSERT INTO primary_changes (repository, epoch, previous, current, decision, at)
+    INSERT INTO primary_changes (repository_id, epoch, previous, current, decision, at)
         SELECT repository_id, primary_epoch, OLD."primary", "primary", NULL, CAST(unixepoch('subsec') * 1000 AS INTEGER)
         FROM repositories WHERE repository_id = NEW.repository_id;
-    INSERT INTO changes (kind, key) VALUES ('primaries', NEW.repository_id);
+    INSERT INTO changes (kind, key) VALUES ('primaries', json_object('virtual_storage', NEW.virtual_storage,
+        'relative_path', NEW.relative_path, 'repository', NEW.repository_id));
 END;
 
 -- The same for the primary of a whole virtual storage.

@@ -139,7 +139,7 @@ impl State {
     fn vote(&mut self, voter: &Voter, number: i64, node: &NodeId, opinion: Opinion) -> bool {
         let now = self.now;
         let row = self.votes.entry((voter.name.clone(), node.clone())).or_default();
-        if (row.incarnation, row.number) > (Some(voter.incarnation), number) {
+        if (row.incarnation, row.number) >= (Some(voter.incarnation), number) {
             return false;
         }
         // An opinion of an older incarnation, and that of a row just made, counted as none.

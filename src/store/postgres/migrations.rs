@@ -72,7 +72,12 @@ async fn run(session: Session) -> Result<(), StoreError> {
 
 async fn standing(session: &mut Session) -> Result<Standing, StoreError> {
     let failed = |error| StoreError::with_source(StoreOp::Migrate, StoreErrorKind::Other, error);
-    let known = MigrationSource::<Pg>::migrations(&MIGRATIONS).map_err(failed)?;
+    // Names only: a migration itself cannot be held over an await.
+    let known: Vec<(String, String)> = MigrationSource::<Pg>::migrations(&MIGRATIONS)
+        .map_err(failed)?
+        .iter()
+        .map(|known| (known.name().version().to_string(), known.name().to_string()))
+        .collect();
     let book = Statement::new("SELECT to_regclass('__diesel_schema_migrations')::text AS document");
     let applied: BTreeSet<String> = match ask(session, book).await? {
         None => BTreeSet::new(),
@@ -84,12 +89,9 @@ async fn standing(session: &mut Session) -> Result<Standing, StoreError> {
             crate::store::rows::decode(StoreOp::Migrate, &listed)?
         }
     };
-    let versions: BTreeSet<String> = known.iter().map(|known| known.name().version().to_string()).collect();
-    let outstanding = known
-        .iter()
-        .filter(|known| !applied.contains(&known.name().version().to_string()))
-        .map(|known| known.name().to_string())
-        .collect();
+    let versions: BTreeSet<String> = known.iter().map(|(version, _)| version.clone()).collect();
+    let outstanding =
+        known.into_iter().filter(|(version, _)| !applied.contains(version)).map(|(_, name)| name).collect();
     Ok(Standing { outstanding, unknown: applied.difference(&versions).cloned().collect() })
 }
 

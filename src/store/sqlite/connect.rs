@@ -52,7 +52,33 @@ pub(super) fn place(url: &str) -> Result<Place, StoreError> {
     }
 }
 
+/// Which file a path leads to: device and number.
+type FileId = (u64, u64);
+
 impl Place {
+    /// The address of a file that must exist. SQLite decodes percent signs in it, and takes `?` and `#` for ends, which
+    /// are refused before.
+    fn existing(&self) -> String {
+        format!("file:{}?mode=rw", self.text.replace('%', "%25"))
+    }
+
+    #[cfg(unix)]
+    fn file(&self) -> Result<FileId, Failure> {
+        use std::os::unix::fs::MetadataExt;
+        match std::fs::metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Failure::Known(StoreErrorKind::DatabaseMissing, Some(error.into())))
+            }
+            Err(error) => Err(Failure::Known(StoreErrorKind::Unreachable, Some(error.into()))),
+        }
+    }
+    /// Elsewhere an open file cannot be replaced.
+    #[cfg(not(unix))]
+    fn file(&self) -> Result<FileId, Failure> {
+        Ok((0, 0))
+    }
+
     /// What can be known before SQLite is asked, so that each cause has its own error.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let refused = |why: String| Err(StoreError::new(StoreOp::Connect, StoreErrorKind::InvalidUrl(why)));
@@ -94,9 +120,12 @@ struct JournalMode {
     journal_mode: String,
 }
 
-/// Opens one connection and sets it up.
+/// Opens one connection and sets it up; makes the file if it is missing.
 pub(super) fn connect(place: &Place, busy_timeout: Duration) -> Result<SqliteConnection, Failure> {
-    let mut connection = SqliteConnection::establish(&place.text)?;
+    set_up(SqliteConnection::establish(&place.text)?, busy_timeout)
+}
+
+fn set_up(mut connection: SqliteConnection, busy_timeout: Duration) -> Result<SqliteConnection, Failure> {
     // First of all, so that everything after it waits its turn.
     connection.batch_execute(&format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis()))?;
     write_ahead_log(&mut connection, busy_timeout)?;
@@ -153,20 +182,33 @@ pub(super) struct Manager {
     last: LastFailure,
 }
 
+/// A pooled connection, and which file it is to.
+pub(super) struct Held {
+    pub(super) connection: SqliteConnection,
+    file: FileId,
+}
+
 impl r2d2::ManageConnection for Manager {
-    type Connection = SqliteConnection;
+    type Connection = Held;
     type Error = Failure;
 
-    fn connect(&self) -> Result<SqliteConnection, Failure> {
-        let connection = connect(&self.place, self.busy_timeout)?;
+    /// Never makes the file: if it has gone, an empty one in its place would look like a cluster that never was.
+    fn connect(&self) -> Result<Held, Failure> {
+        let file = self.place.file()?;
+        let connection = set_up(SqliteConnection::establish(&self.place.existing())?, self.busy_timeout)?;
         self.last.set(None);
-        Ok(connection)
+        Ok(Held { connection, file })
     }
-    fn is_valid(&self, _: &mut SqliteConnection) -> Result<(), Failure> {
-        Ok(())
+    /// An open file does not go stale, but it can be replaced: a supervisor that went on with the old one would vote in
+    /// a cluster of its own, and SQLite would not say so.
+    fn is_valid(&self, held: &mut Held) -> Result<(), Failure> {
+        if self.place.file()? == held.file {
+            return Ok(());
+        }
+        Err(Failure::Known(StoreErrorKind::ConnectionLost, Some("the database file was replaced".into())))
     }
-    fn has_broken(&self, connection: &mut SqliteConnection) -> bool {
-        std::thread::panicking() || connection.is_broken()
+    fn has_broken(&self, held: &mut Held) -> bool {
+        std::thread::panicking() || held.connection.is_broken()
     }
 }
 
@@ -177,8 +219,8 @@ pub(super) fn pool(place: Place, options: SqliteOptions) -> (r2d2::Pool<Manager>
     let pool = r2d2::Pool::builder()
         .max_size(options.pool_size.max(1))
         .min_idle(Some(1))
-        // An open file does not go stale: nothing is tested, and nothing is closed for its age.
-        .test_on_check_out(false)
+        // One `stat`; nothing is closed for its age.
+        .test_on_check_out(true)
         .max_lifetime(None)
         .idle_timeout(None)
         .connection_timeout(options.busy_timeout.saturating_add(Duration::from_millis(500)))

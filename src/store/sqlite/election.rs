@@ -116,7 +116,7 @@ fn compare_and_set(connection: &mut SqliteConnection, proposal: &Proposal) -> Re
     let (repository, expected) = (proposal.repository, &proposal.expected);
     // The answer to an earlier attempt may have been lost on its way: then this is won already.
     let earlier = "SELECT json_object('epoch', epoch) AS document FROM primary_changes \
-                   WHERE decision = ?1 AND repository = ?2";
+                   WHERE decision = ?1 AND repository_id = ?2";
     let earlier = Statement::new(earlier).text(proposal.decision.as_str()).bigint(repository.0);
     if let Some(Committed { epoch }) = optional(connection, op, earlier)? {
         return Ok(CasOutcome::Won { epoch });
@@ -149,10 +149,10 @@ fn compare_and_set(connection: &mut SqliteConnection, proposal: &Proposal) -> Re
 const HISTORY: &str = concat!(
     "WITH now(ms) AS (SELECT ",
     now!(),
-    "), newest AS (SELECT * FROM primary_changes WHERE repository = ?1 ORDER BY id DESC LIMIT ?2) ",
+    "), newest AS (SELECT * FROM primary_changes WHERE repository_id = ?1 ORDER BY epoch DESC LIMIT ?2) ",
     "SELECT json_group_array(json_object('epoch', c.epoch, 'previous', c.previous, 'current', c.current, ",
     "'age', (now.ms - c.at) * 1000, 'why', d.why, 'supervisor', d.supervisor, 'evidence', d.evidence) ",
-    "ORDER BY c.id DESC) AS document FROM now, newest AS c LEFT JOIN decisions AS d ON d.id = c.decision"
+    "ORDER BY c.epoch DESC) AS document FROM now, newest AS c LEFT JOIN decisions AS d ON d.id = c.decision"
 );
 
 impl ElectionStore for SqliteStore {

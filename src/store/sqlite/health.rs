@@ -154,7 +154,7 @@ fn prune(connection: &mut SqliteConnection, myself: &str) -> Result<(), Failure>
             " - 3600000 LIMIT 10000)"
         ),
         concat!(
-            "DELETE FROM primary_changes WHERE id IN (SELECT id FROM primary_changes WHERE at < ",
+            "DELETE FROM primary_changes WHERE epoch IN (SELECT epoch FROM primary_changes WHERE at < ",
             now!(),
             " - 2592000000 LIMIT 10000)"
         ),
@@ -221,13 +221,14 @@ macro_rules! older {
     };
 }
 
-/// Counts opinions that change. What an older incarnation said counts for nothing, so it is compared as `none`.
+/// Counts opinions that change. What an older incarnation or a foreigner of this name said is no opinion
+/// of ours, so it is compared as `none`; so is a row that is not there yet.
 const CHANGED: &str = concat!(
     "SELECT CAST(COUNT(*) AS TEXT) AS document FROM json_each(?4) AS vote LEFT JOIN node_status AS n ",
     "ON n.praefect_name = ?3 AND n.shard_name = vote.value ->> '$.v' AND n.node_name = vote.value ->> '$.s' ",
-    "WHERE n.id IS NULL OR n.verdict IS NULL OR (",
+    "WHERE ",
     older!(),
-    " AND vote.value ->> '$.opinion' IS NOT CASE WHEN n.incarnation = ?1 THEN n.verdict ELSE 'none' END)"
+    " AND vote.value ->> '$.opinion' IS NOT CASE WHEN n.incarnation = ?1 THEN n.verdict ELSE 'none' END"
 );
 
 /// Only an attempt stamps the attempt, only a success the sighting; `none` is neither.

@@ -66,3 +66,22 @@ fn applied(connection: &mut SqliteConnection) -> Result<BTreeSet<String>, Failur
     let all = "SELECT json_group_array(version) AS document FROM __diesel_schema_migrations";
     document(connection, StoreOp::Migrate, Statement::new(all))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diesel::Connection;
+
+    #[test]
+    fn every_migration_can_be_taken_back_and_run_again() {
+        let mut connection = SqliteConnection::establish(":memory:").unwrap();
+        bring_up(&mut connection, true).unwrap();
+        connection.revert_all_migrations(MIGRATIONS).unwrap();
+        let left = "SELECT json_group_array(name) AS document FROM sqlite_master \
+                    WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE '__diesel%'";
+        let left: Vec<String> = document(&mut connection, StoreOp::Migrate, Statement::new(left)).unwrap();
+        assert_eq!(left, Vec::<String>::new());
+        bring_up(&mut connection, true).unwrap();
+        assert_eq!(pending(&mut connection).unwrap(), Vec::<String>::new());
+    }
+}

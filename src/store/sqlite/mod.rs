@@ -118,7 +118,7 @@ impl SqliteStore {
         let inner = Arc::clone(&self.inner);
         Box::pin(bounded(op, self.inner.deadline, move || {
             let mut connection = inner.connection(op)?;
-            work(&mut connection).map_err(|failure| inner.lock.report(op, failure))
+            work(&mut connection.connection).map_err(|failure| inner.lock.report(op, failure))
         }))
     }
 
@@ -131,8 +131,8 @@ impl SqliteStore {
         let inner = Arc::clone(&self.inner);
         Box::pin(bounded(op, self.inner.deadline, move || {
             let mut connection = inner.connection(op)?;
-            let connection: &mut SqliteConnection = &mut connection;
-            let done = connection.immediate_transaction(work).map_err(|failure| inner.lock.report(op, failure))?;
+            let done =
+                connection.connection.immediate_transaction(work).map_err(|failure| inner.lock.report(op, failure))?;
             inner.lock.free();
             Ok(done)
         }))

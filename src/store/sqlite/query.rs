@@ -131,7 +131,7 @@ pub(super) fn record_primary(
             .text(record.evidence),
     )?;
     let history = Statement::new(concat!(
-        "INSERT INTO primary_changes (repository, epoch, previous, current, decision, at) ",
+        "INSERT INTO primary_changes (repository_id, epoch, previous, current, decision, at) ",
         "VALUES (?1, ?2, ?3, ?4, ?5, ",
         now!(),
         ")"
@@ -146,7 +146,7 @@ pub(super) fn record_primary(
             .optional_text(current.map(Storage::as_str))
             .text(record.id.as_str()),
     )?;
-    notice(connection, Notice::Primaries, repository.to_string())
+    about_repository(connection, Notice::Primaries, repository)
 }
 
 /// What a row of `changes` is about.
@@ -154,9 +154,9 @@ pub(super) fn record_primary(
 pub(super) enum Notice {
     /// A supervisor's vote or state; the key is its name.
     Votes,
-    /// A primary changed or may have ceased to be valid; the key is the repository's id, or `virtual storage/storage`.
+    /// A primary changed or may have ceased to be valid; the key is the repository's, or its virtual storage's.
     Primaries,
-    /// The set of up-to-date replicas changed; the key is the repository's id.
+    /// The set of up-to-date replicas changed; the key is the repository's.
     Replicas,
 }
 
@@ -169,6 +169,20 @@ pub(super) fn notice(connection: &mut SqliteConnection, kind: Notice, key: Strin
     };
     execute(connection, Statement::new("INSERT INTO changes (kind, key) VALUES (?1, ?2)").text(kind).text(key))?;
     Ok(())
+}
+
+/// Tells the pollers about one repository, which must still exist.
+pub(super) fn about_repository(
+    connection: &mut SqliteConnection,
+    kind: Notice,
+    repository: RepositoryId,
+) -> Result<(), Failure> {
+    let key = "SELECT json_object('virtual_storage', virtual_storage, 'relative_path', relative_path, \
+               'repository', repository_id) AS document FROM repositories WHERE repository_id = ?1";
+    match text(connection, Statement::new(key).bigint(repository.0))? {
+        Some(key) => notice(connection, kind, key),
+        None => Ok(()),
+    }
 }
 
 /// A fresh identity for a decision that has no proposer's own.

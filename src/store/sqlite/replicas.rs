@@ -4,7 +4,7 @@
 
 use super::{
     error::Failure,
-    query::{Notice, Statement, active_mark, document, encode, execute, notice, now, text},
+    query::{Notice, Statement, about_repository, active_mark, document, encode, execute, now, text},
     repository::{Repository, Stop, admit, find},
 };
 use crate::{
@@ -32,12 +32,12 @@ fn tell(connection: &mut SqliteConnection, before: Option<String>, row: &Reposit
     if after == before {
         return Ok(());
     }
-    notice(connection, Notice::Replicas, row.id.to_string())?;
+    about_repository(connection, Notice::Replicas, row.id)?;
     let holds = "SELECT 1 AS document FROM storage_repositories AS s JOIN repositories AS r \
                  ON r.repository_id = s.repository_id AND r.generation = s.generation AND r.\"primary\" = s.storage \
                  WHERE s.repository_id = ?1";
     if row.primary.is_some() && text(connection, Statement::new(holds).bigint(row.id.0))?.is_none() {
-        notice(connection, Notice::Primaries, row.id.to_string())?;
+        about_repository(connection, Notice::Primaries, row.id)?;
     }
     Ok(())
 }

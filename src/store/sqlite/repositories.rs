@@ -4,8 +4,8 @@ use super::{
     SqliteStore,
     error::Failure,
     query::{
-        Notice, Record, Statement, active_mark, decision_id, document, encode, execute, next_epoch, notice, now,
-        record_primary, text,
+        Notice, Record, Statement, about_repository, active_mark, decision_id, document, encode, execute, next_epoch,
+        notice, now, record_primary, text,
     },
     replicas,
     repository::{Stop, admit, outcome, unmoved},
@@ -91,6 +91,9 @@ fn delete(connection: &mut SqliteConnection, id: RepositoryId, fence: Option<&Fe
     let op = StoreOp::RepositoryDelete;
     let row = admit(connection, op, id, fence)?;
     let storages = row.storages(connection, op)?;
+    // Before the row goes, for the notice names its path.
+    about_repository(connection, Notice::Primaries, id)?;
+    about_repository(connection, Notice::Replicas, id)?;
     // An active mark would fall on the next repository of this id. Locks point at jobs, so they go first.
     for marks in [
         concat!(
@@ -108,8 +111,6 @@ fn delete(connection: &mut SqliteConnection, id: RepositoryId, fence: Option<&Fe
     ] {
         execute(connection, Statement::new(marks).bigint(id.0))?;
     }
-    notice(connection, Notice::Primaries, id.to_string())?;
-    notice(connection, Notice::Replicas, id.to_string())?;
     Ok(Deleted { replica_path: row.replica_path, storages })
 }
 
@@ -123,6 +124,9 @@ fn rename(
     if path_is_taken(connection, row.virtual_storage.as_str(), to, id.0)? {
         return Err(Refused::PathTaken.into());
     }
+    // Both paths mean something else now.
+    about_repository(connection, Notice::Primaries, id)?;
+    about_repository(connection, Notice::Replicas, id)?;
     for moved in [
         // Assignments follow by their foreign key.
         "UPDATE repositories SET relative_path = ?2 WHERE repository_id = ?1",
@@ -136,8 +140,8 @@ fn rename(
     ] {
         execute(connection, Statement::new(moved).bigint(id.0).text(to.as_str()))?;
     }
-    notice(connection, Notice::Primaries, id.to_string())?;
-    Ok(notice(connection, Notice::Replicas, id.to_string())?)
+    about_repository(connection, Notice::Primaries, id)?;
+    Ok(about_repository(connection, Notice::Replicas, id)?)
 }
 
 fn make_authoritative(
@@ -161,7 +165,7 @@ fn make_authoritative(
     let record =
         Record { id: &decision, kind: "authoritative", why: "authoritative", by: Some(operator), evidence: "{}" };
     record_primary(connection, id, epoch, (row.primary.as_ref(), Some(storage)), &record)?;
-    notice(connection, Notice::Replicas, id.to_string())?;
+    about_repository(connection, Notice::Replicas, id)?;
     Ok(epoch)
 }
 
@@ -183,7 +187,7 @@ fn assign(
     let new = new.text(row.virtual_storage.as_str()).text(row.relative_path.as_str());
     changed = changed.saturating_add(execute(connection, new)?);
     if changed > 0 {
-        notice(connection, Notice::Primaries, id.to_string())?;
+        about_repository(connection, Notice::Primaries, id)?;
     }
     Ok(())
 }
@@ -194,7 +198,8 @@ fn update_storage(connection: &mut SqliteConnection, node: &NodeId, change: Stor
                   SET priority = COALESCE(?3, s.priority), draining = COALESCE(?4, s.draining)";
     let upsert = Statement::new(upsert).text(node.virtual_storage.as_str()).text(node.storage.as_str());
     execute(connection, upsert.optional_integer(change.priority).optional_bool(change.draining))?;
-    notice(connection, Notice::Primaries, node.to_string())
+    let key = encode(StoreOp::StorageUpdate, &serde_json::json!({ "virtual_storage": node.virtual_storage }))?;
+    notice(connection, Notice::Primaries, key)
 }
 
 impl RepositoryStore for SqliteStore {
