@@ -31,9 +31,22 @@ const DRIVER_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 const FORM: &str = "it must be postgres://user:password@host:port/database";
 const PARAMETERS: [&str; 16] = [
-    "user", "password", "dbname", "options", "application_name", "sslmode", "host", "hostaddr", "port",
-    "connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval",
-    "keepalives_retries", "target_session_attrs",
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "application_name",
+    "sslmode",
+    "host",
+    "hostaddr",
+    "port",
+    "connect_timeout",
+    "tcp_user_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "target_session_attrs",
 ];
 
 /// Where the databases are, and who we are there. Has no `Debug`, for it holds the password.
@@ -52,7 +65,8 @@ impl Address {
         let after = rest.split_once('@').map_or(rest, |(_, after)| after);
         let query = after.split_once('?').map_or("", |(_, query)| query);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| refused("a parameter after `?` must be key=value"))?;
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| refused("a parameter after `?` must be key=value"))?;
             if (key == "sslmode" && !matches!(value, "disable" | "prefer"))
                 || (key.starts_with("ssl") && key != "sslmode")
             {
@@ -130,7 +144,8 @@ impl Address {
     /// Opens a session at the first place that has a writable server. If none has, the most telling error is the answer:
     /// one that a server gave, rather than that nobody answered elsewhere.
     pub(super) async fn establish(&self, options: &PostgresOptions) -> Result<Session, StoreError> {
-        let limit = self.0.get_connect_timeout().map_or(options.connect_timeout, |own| options.connect_timeout.min(*own));
+        let limit =
+            self.0.get_connect_timeout().map_or(options.connect_timeout, |own| options.connect_timeout.min(*own));
         let mut told: Option<StoreError> = None;
         for place in self.places() {
             let error = match tokio::time::timeout(limit, self.establish_at(&place, options)).await {

@@ -23,11 +23,7 @@ pub(super) fn kind_of(code: SqlState) -> StoreErrorKind {
 }
 
 /// An error of establishing a connection.
-pub(super) fn of_connect(
-    error: tokio_postgres::Error,
-    noted: Option<SqlState>,
-    has_password: bool,
-) -> StoreError {
+pub(super) fn of_connect(error: tokio_postgres::Error, noted: Option<SqlState>, has_password: bool) -> StoreError {
     let code = error.code().and_then(|code| SqlState::try_from(code.code().as_bytes()).ok()).or(noted);
     let kind = match code {
         Some(code) => kind_of(code),

@@ -62,14 +62,12 @@ impl HealthStore for PostgresStore {
         Box::pin(async move {
             let op = StoreOp::SupervisorRegister;
             let Registration { name, previous, address, version, nodes } = registration;
-            let call = Statement::new(
-                "SELECT quorate_supervisor_register($1, $2, $3, $4, $5::json)::text AS document",
-            )
-            .text(name.as_str())
-            .optional_bigint(previous.map(|incarnation| incarnation.0))
-            .optional_text(address.as_deref())
-            .text(version.as_str())
-            .text(json(op, nodes)?);
+            let call = Statement::new("SELECT quorate_supervisor_register($1, $2, $3, $4, $5::json)::text AS document")
+                .text(name.as_str())
+                .optional_bigint(previous.map(|incarnation| incarnation.0))
+                .optional_text(address.as_deref())
+                .text(version.as_str())
+                .text(json(op, nodes)?);
             self.document(op, call).await
         })
     }

@@ -37,7 +37,8 @@ impl RepositoryStore for PostgresStore {
     fn repository_create<'a>(&'a self, new: &'a NewRepository) -> Answer<'a, Outcome<Created>> {
         Box::pin(async move {
             let op = StoreOp::RepositoryCreate;
-            let NewRepository { virtual_storage, relative_path, replica_path, id, replicas, primary, assignments } = new;
+            let NewRepository { virtual_storage, relative_path, replica_path, id, replicas, primary, assignments } =
+                new;
             let call = Statement::new(
                 "SELECT quorate_repository_create($1, $2, $3, $4, $5::json, $6, $7::json)::text AS document",
             )
