@@ -11,7 +11,10 @@
     clippy::await_holding_lock,
     clippy::cast_possible_truncation
 )]
-#![allow(clippy::disallowed_types, reason = "denied again in core, the only place that must iterate in a fixed order")]
+#![cfg_attr(
+    test,
+    allow(clippy::wildcard_enum_match_arm, clippy::arithmetic_side_effects, reason = "a test picks what it is about")
+)]
 
 #[cfg(feature = "runtime")]
 pub mod actors;

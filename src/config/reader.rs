@@ -40,13 +40,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
-        match self.take(key)? {
-            Value::String(text) => Some(text),
-            other => {
-                self.mistyped(key, &other, "text in quotes");
-                None
-            }
+        let value = self.take(key)?;
+        let text = value.as_str().map(str::to_owned);
+        if text.is_none() {
+            self.mistyped(key, &value, "text in quotes");
         }
+        text
     }
 
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
@@ -55,13 +54,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        match self.take(key)? {
-            Value::Boolean(flag) => Some(flag),
-            other => {
-                self.mistyped(key, &other, "true or false");
-                None
-            }
+        let value = self.take(key)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.mistyped(key, &value, "true or false");
         }
+        flag
     }
 
     pub(super) fn number(&mut self, key: &'static str, allowed: RangeInclusive<u32>) -> Option<u32> {
@@ -117,15 +115,14 @@ impl<'a> Reader<'a> {
         let path = self.key(key);
         let mut found = Vec::new();
         for (index, row) in rows.into_iter().enumerate() {
-            match row {
-                Value::Table(table) => {
-                    let mut reader = Reader::new(format!("{path}[{index}]"), table, self.problems);
-                    let item = read(&mut reader);
-                    reader.finish();
-                    found.extend(item);
-                }
-                other => self.mistyped(key, &other, "a table"),
-            }
+            let Value::Table(table) = row else {
+                self.mistyped(key, &row, "a table");
+                continue;
+            };
+            let mut reader = Reader::new(format!("{path}[{index}]"), table, self.problems);
+            let item = read(&mut reader);
+            reader.finish();
+            found.extend(item);
         }
         found
     }

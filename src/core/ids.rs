@@ -10,12 +10,16 @@ use std::fmt;
 pub const NAME_CHARS_MAX: usize = 255;
 /// The longest supervisor name, in characters (`node_status.praefect_name` is `varchar(511)`).
 pub const SUPERVISOR_NAME_CHARS_MAX: usize = 511;
-/// The longest relative path, in bytes: it must fit in a database index entry and a notification.
-pub const RELATIVE_PATH_BYTES_MAX: usize = 2_000;
+/// The longest relative path, in characters.
+pub const RELATIVE_PATH_CHARS_MAX: usize = 2_000;
+/// The longest name or path of any kind, in bytes: it must fit in a database's index entry and in a notification.
+pub const BYTES_MAX: usize = 2_000;
 
 /// A name that was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is not allowed: it must have 1 to {max} characters and no control characters")]
+#[error(
+    "{what} {value:?} is not allowed: it must have 1 to {max} characters (at most {BYTES_MAX} bytes) and no control characters"
+)]
 pub struct InvalidName {
     /// What the name was to be, in the words of the field.
     pub what: &'static str,
@@ -26,7 +30,7 @@ pub struct InvalidName {
 }
 
 fn checked(what: &'static str, value: String, max: usize) -> Result<String, InvalidName> {
-    let long = value.chars().count() > max;
+    let long = value.chars().count() > max || value.len() > BYTES_MAX;
     if value.is_empty() || long || value.chars().any(char::is_control) {
         return Err(InvalidName { what, value: value.chars().take(80).collect(), max });
     }
@@ -100,7 +104,7 @@ name!(
 );
 name!(
     /// The path by which clients know a repository, unique within its virtual storage.
-    RelativePath, "relative path", RELATIVE_PATH_BYTES_MAX
+    RelativePath, "relative path", RELATIVE_PATH_CHARS_MAX
 );
 name!(
     /// The random identity of one cluster, made once when its database is first migrated.
@@ -188,10 +192,16 @@ mod tests {
     fn names_refuse_what_the_database_could_not_hold() {
         assert!(Storage::new("g1").is_ok());
         assert!(Storage::new("x".repeat(255)).is_ok());
-        for bad in [String::new(), "x".repeat(256), "a\nb".into(), "a\0".into()] {
+        for bad in [String::new(), "x".repeat(256), "a\nb".into(), "a\0".into(), "ü".repeat(256)] {
             let error = Storage::new(bad.clone()).unwrap_err();
             assert!(error.to_string().starts_with("storage name"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_path_is_measured_in_bytes_too() {
+        assert!(RelativePath::new("x".repeat(2_000)).is_ok());
+        assert!(RelativePath::new("ü".repeat(1_001)).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Story {
         self.prober.handle(self.now, Input::Due)
     }
     fn number(&self) -> u64 {
-        self.prober.next - 1
+        self.prober.next.saturating_sub(1)
     }
     fn answer(&mut self, evidence: Evidence) -> Vec<Effect> {
         let number = self.number();

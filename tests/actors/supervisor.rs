@@ -10,7 +10,6 @@ use quorate::{
         settings::Profile,
     },
     store::{HealthStore, Refused, StoreErrorKind, StoreOp},
-    testing::wait,
 };
 
 #[actix::test]
