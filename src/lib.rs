@@ -1,4 +1,37 @@
-//! quorate: an embeddable cluster supervisor.
+//! quorate: an embeddable cluster supervisor. Health by quorum, primaries with fencing epochs, decisions that explain
+//! themselves.
+//!
+//! ```text
+//!  probes ─▶ node actors ─▶ HealthManager ─▶ votes in SQL ─▶ consensus ─▶ subscribers
+//!                                                 │
+//!  "who is primary?" ─▶ elector ─▶ facts ─▶ core::election::decide ─▶ compare-and-set ─▶ Primary { storage, epoch }
+//! ```
+//!
+//! Start with [`Supervisor`], which is the handle, and [`Config`], which is what it is told. Then:
+//!
+//! | module | for whom |
+//! |---|---|
+//! | [`core`] | the rules, pure; read them to know what will happen |
+//! | [`messages`], [`actors`] | to talk to the actors, or to start some of them alone |
+//! | [`fencing`] | for storage nodes: refuse stale epochs |
+//! | [`store`], [`transport`] | the ports, and the adapters behind them |
+//! | [`testing`] | doubles and the store conformance suite, for your own tests |
+//!
+//! ```no_run
+//! # use quorate::{Config, Supervisor, core::{election::Target, settings::Profile}};
+//! # async fn embedded() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::from_toml(&std::fs::read_to_string("quorate.toml")?)?;
+//! let supervisor = Supervisor::start(config).await?;
+//! let target = Target::Path("default".parse()?, "group/project.git".parse()?);
+//! let primary = supervisor.primary(&target).await?;
+//! println!("{} under {:?}", primary.storage, primary.epoch);
+//! supervisor.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Features are layers: without any, only [`core`] is built; `postgres`, `sqlite`, `grpc` and `testing` add theirs.
+
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub, rustdoc::broken_intra_doc_links)]
 #![deny(
@@ -44,3 +77,7 @@ pub use {
     error::Error,
     supervisor::{Ports, Supervisor},
 };
+
+#[cfg(all(doctest, feature = "grpc", feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

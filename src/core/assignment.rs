@@ -1,4 +1,4 @@
-//! Which storages should host a repository when its replication factor is set (praefect.md 3.5).
+//! Which storages should host a repository when its replication factor is set.
 
 use super::ids::Storage;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What the outcome of one probe says about a node, and about us (protocol.md section 3).
+//! What the outcome of one probe says about a node, and about us (docs/protocol.md section 3).
 //!
 //! A crash announces itself; a timeout is only silence; and some failures are our own. Praefect counts every one of
 //! them alike, as "not seen".

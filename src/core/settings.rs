@@ -65,7 +65,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a profile (protocol.md, section "Defaults").
+    /// The settings of a profile (docs/protocol.md section 11).
     #[must_use]
     pub fn of(profile: Profile) -> Settings {
         let (voter_ttl, vote_ttl) = match profile {

@@ -111,7 +111,7 @@ proptest! {
         prop_assert_eq!(picked, election.equals.iter().cloned().collect::<BTreeSet<_>>());
     }
 
-    /// Nobody that ranks better is left standing: the order of protocol.md, told another way.
+    /// Nobody that ranks better is left standing: the order of docs/protocol.md, told another way.
     #[test]
     fn nobody_better_is_passed_over(facts in facts(), settings in settings(), seed in any::<u64>()) {
         let Decision::Elect(election) = decided(&facts, &settings, seed) else { return Ok(()) };

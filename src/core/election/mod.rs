@@ -1,7 +1,7 @@
 //! Who may be primary of a repository: the rule, as a value.
 //!
 //! [`decide`] is handed everything that one read of the database returned and answers what to do; the caller commits
-//! the answer by compare-and-set, and only if nothing it rested on has moved (protocol.md section 5). Praefect decides
+//! the answer by compare-and-set, and only if nothing it rested on has moved (docs/protocol.md section 5). Praefect decides
 //! inside one SQL statement (F15, F26); that is atomic too, but nobody can test it without a database or ask it why.
 //!
 //! Order among candidates: assigned before unassigned, not draining before draining, no penalty before penalty, higher

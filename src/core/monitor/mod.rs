@@ -1,6 +1,6 @@
 //! The state machine of one supervisor: when it registers, beats, votes, reads and publishes.
 //!
-//! Three rules shape it (protocol.md section 2). A lapse is a death: whoever was silent too long comes back as a new
+//! Three rules shape it (docs/protocol.md section 2). A lapse is a death: whoever was silent too long comes back as a new
 //! incarnation that has said nothing yet. Votes are written when they change, by one ordered writer. Persist before
 //! you tell: a consensus is published only from what was read back.
 //!
