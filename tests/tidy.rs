@@ -60,6 +60,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("diesel", &["store::postgres", "store::sqlite", "store::statement"]),
     ("diesel_async", &["store::postgres"]),
     ("diesel_migrations", &["store::postgres", "store::sqlite"]),
+    ("deadpool", &["store::postgres"]),
     ("tokio_postgres", &["store::postgres"]),
     ("socket2", &["store::postgres"]),
     ("libsqlite3_sys", &["store::sqlite"]),
