@@ -1,1 +1,75 @@
-fn main() {}
+//! `cargo run -p quorate-embedded-example [CONFIG.toml [LISTEN]]`
+//!
+//! Without a file it watches three nodes that need not exist, on SQLite in a folder that is removed at the end:
+//!
+//! ```text
+//! curl -i    http://127.0.0.1:8080/health
+//! curl -N    http://127.0.0.1:8080/events
+//! curl -X PUT http://127.0.0.1:8080/repository/default/group/project.git
+//! curl -i    http://127.0.0.1:8080/primary/default/group/project.git
+//! ```
+
+use actix_web::{App, HttpServer};
+use quorate::{Config, Supervisor};
+use quorate_embedded_example::app;
+use std::{error::Error, process::ExitCode};
+
+/// How long open requests may take at shutdown; event streams never end by themselves.
+const SHUTDOWN_SECS: u64 = 2;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = tempfile::tempdir()?;
+    let text = match arguments.next() {
+        Some(file) => std::fs::read_to_string(&file).map_err(|error| format!("{file}: {error}"))?,
+        None => demonstration(&folder.path().join("quorate.db").display().to_string()),
+    };
+    let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let supervisor = Supervisor::start(Config::from_toml(&text)?).await?;
+    // Whatever ends the server, the supervisor says goodbye: its votes go at once instead of lapsing.
+    let served = serve(supervisor.clone(), &listen).await;
+    supervisor.stop().await;
+    served.map_err(|error| format!("{listen}: {error}").into())
+}
+
+/// Serves until a signal; actix-web handles those, the supervisor never does.
+async fn serve(supervisor: Supervisor, listen: &str) -> std::io::Result<()> {
+    let server = HttpServer::new(move || {
+        let supervisor = supervisor.clone();
+        App::new().configure(|config| app::routes(config, supervisor))
+    });
+    let server = server.workers(2).shutdown_timeout(SHUTDOWN_SECS).bind(listen)?;
+    println!("listening on http://{listen}");
+    server.run().await
+}
+
+fn demonstration(database: &str) -> String {
+    format!(
+        r#"
+name = "embedded"
+profile = "lan"
+
+[database]
+url = "sqlite:{database}"
+
+[[virtual_storage]]
+name = "default"
+node = [
+  {{ storage = "gitaly-1", address = "tcp://127.0.0.1:9101" }},
+  {{ storage = "gitaly-2", address = "tcp://127.0.0.1:9102" }},
+  {{ storage = "gitaly-3", address = "tcp://127.0.0.1:9103" }},
+]
+"#
+    )
+}
