@@ -125,8 +125,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             }
         };
         let in_time = timeout_at(deadline, first).await.is_ok();
-        if let Some(end) = *cells.ended.borrow() {
-            return Err(ended_as(end));
+        if let Some(end) = self.ended() {
+            return Err(end);
         }
         if !in_time {
             let complaint = cells.complaint.borrow().clone();
@@ -151,8 +151,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Who is primary? If a change is due, it is made first. Errors: see [`GetPrimary`]; also [`Error::Superseded`]
     /// once a newer process has the name, and [`Error::Stopped`].
     pub async fn primary(&self, target: &Target) -> Result<Primary, Error> {
-        if let Some(end) = *self.inner.cells.ended.borrow() {
-            return Err(ended_as(end));
+        if let Some(end) = self.ended() {
+            return Err(end);
         }
         // The elector keeps its own deadline; this one is for an elector that is being rebuilt.
         let limit = self.inner.request_timeout + Duration::from_millis(100);
@@ -197,6 +197,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn voter(&self) -> Option<Voter> {
         self.inner.cells.voter.borrow().clone()
+    }
+
+    /// Why this supervisor has stopped voting for good; `None` while it goes on. A newer process of its name is the only
+    /// ordinary reason ([`Error::Superseded`]).
+    #[must_use]
+    pub fn ended(&self) -> Option<Error> {
+        self.inner.cells.ended.borrow().map(ended_as)
     }
 
     /// Tells this recipient of every change of the consensus, and of the last one at once. Errors: [`Error::Busy`] with
