@@ -1,0 +1,71 @@
+//! Every public path, once: moving one breaks somebody, so it must break this first.
+#![allow(unused_imports, reason = "naming is the test")]
+
+use quorate::{
+    Config, ConfigError, Error, Ports, Supervisor,
+    actors::{
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor,
+        NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, WatchedNode,
+    },
+    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, VirtualStorageConfig},
+    core::{
+        assignment::{InvalidReplicationFactor, plan},
+        consensus::{
+            Consensus, HealthFacts, MemberRow, NodeConsensus, Opinion, SupervisorRow, VoteRow, differs, tally,
+        },
+        election::{
+            Decision, Election, ElectionFacts, Fence, NoCandidate, Primary, Reason, Refusal, ReplicaFacts,
+            StorageAttributes, Target, WaitReason, candidates_of, decide, refusals, verdicts,
+        },
+        epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
+        evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
+        ids::{
+            ClusterId, DecisionId, Incarnation, InvalidName, NodeId, RelativePath, RepositoryId, Storage,
+            SupervisorName, VirtualStorage, Voter,
+        },
+        monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Worry, WrittenBatch},
+        prober::{Effect, Input, Prober, Via},
+        quorum::{QuorumPolicy, Tally, Verdict},
+        settings::{Profile, Settings, WithoutCandidate},
+        shard::Shard,
+        time::{Age, DatabaseTime, Timestamp},
+        window::{HealthWindow, Thresholds},
+    },
+    error::GrpcCode,
+    fencing::{
+        AnnounceOptions, Announced, Claim, EpochGuard, EpochStore, FenceLayer, FenceMode, FenceRefusal, FileEpochStore,
+        MemoryEpochStore, announce, attach, report,
+    },
+    messages::{
+        consensus::{ConsensusChanged, GetHealthConsensus, Subscribe},
+        control::{GetRestarts, Leave, StopAll},
+        election::GetPrimary,
+        health::{
+            GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound, Tick,
+        },
+    },
+    store::{
+        CasOutcome, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot, HealthStore,
+        Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoryStore,
+        StorageChange, Store, StoreError, StoreErrorKind, StoreOp, StoredSettings, VoteBatch, VotesWritten,
+        memory::{ManualClock, MemoryStore},
+        postgres::{PostgresOptions, PostgresStore},
+        sqlite::{SqliteOptions, SqliteStore},
+    },
+    testing::{
+        histories::run_history,
+        inbox::{Inbox, Received},
+        probe::{ScriptedNode, ScriptedTransport},
+        store_suite, wait,
+    },
+    transport::{
+        DialError, DialOptions, HealthProbe, InvalidAddress, Link, NodeAddress, Transport, grpc::GrpcTransport,
+    },
+};
+
+#[test]
+fn a_handle_goes_to_any_thread() {
+    fn sent<T: Send + Sync + Clone>() {}
+    sent::<Supervisor>();
+    sent::<NodeHandle<u64>>();
+}
