@@ -79,6 +79,14 @@ impl FenceLayer {
         self
     }
 
+    /// The same with these exempt prefixes instead of [`EXEMPT`]. Without the paths of health checks among them no
+    /// supervisor can see the node.
+    #[must_use]
+    pub fn exempt_only(mut self, prefixes: impl IntoIterator<Item = String>) -> Self {
+        Arc::make_mut(&mut self.fence).exempt = prefixes.into_iter().collect();
+        self
+    }
+
     /// The same with another limit to the wait for the epoch store. Default 5 s.
     #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {

@@ -11,7 +11,10 @@ use std::{
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -49,6 +52,8 @@ pub(super) enum Pin {
 
 struct Shared {
     last_peer: Mutex<Option<SocketAddr>>,
+    /// A peer answered plain text with an alert of TLS.
+    alert: Arc<AtomicBool>,
     /// One lookup per node at a time. The system's resolver runs on a thread that cannot be stopped, so without a
     /// bound a name server that hangs would take one more thread with every probe.
     lookups: Arc<Semaphore>,
@@ -73,7 +78,8 @@ impl Connector {
                 Target::Remote(host.clone(), *port)
             }
         };
-        let shared = Shared { last_peer: Mutex::new(None), lookups: Arc::new(Semaphore::new(1)) };
+        let shared =
+            Shared { last_peer: Mutex::new(None), alert: Arc::default(), lookups: Arc::new(Semaphore::new(1)) };
         let tls = matches!(address.place(), Place::Tls { .. });
         Self { target, timeout, pin: Pin::Resolve, tls, shared: Arc::new(shared) }
     }
@@ -86,11 +92,20 @@ impl Connector {
         self.timeout
     }
 
+    fn alert(&self) -> Option<Arc<AtomicBool>> {
+        (!self.tls).then(|| Arc::clone(&self.shared.alert))
+    }
+
+    /// Whether the peer of a connection that broke had answered plain text with an alert of TLS. Told once.
+    pub(super) fn take_alert(&self) -> bool {
+        self.shared.alert.swap(false, Ordering::AcqRel)
+    }
+
     async fn connect(self) -> Result<Socket, ConnectFailure> {
         let deadline = Instant::now() + self.timeout;
         match &self.target {
             Target::Unix(path) => match timeout_at(deadline, UnixStream::connect(path)).await {
-                Ok(Ok(stream)) => Ok(Socket::new(Stream::Unix(stream), true)),
+                Ok(Ok(stream)) => Ok(Socket::new(Stream::Unix(stream), self.alert())),
                 Ok(Err(error)) => Err(ConnectFailure::Socket(error)),
                 Err(_) => Err(ConnectFailure::TimedOut(self.timeout)),
             },
@@ -103,7 +118,7 @@ impl Connector {
                 if self.pin == Pin::Resolve {
                     self.shared.set_peer(stream.peer_addr().ok());
                 }
-                Ok(Socket::new(Stream::Tcp(stream), !self.tls))
+                Ok(Socket::new(Stream::Tcp(stream), self.alert()))
             }
         }
     }

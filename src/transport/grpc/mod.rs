@@ -15,7 +15,7 @@ mod socket;
 
 use super::{DialError, DialOptions, HealthProbe, Link, NodeAddress, Place, Transport};
 use crate::core::{
-    evidence::{Evidence, Hard, Soft},
+    evidence::{Evidence, Hard, Misconfigured, Soft},
     prober::Via,
 };
 use classify::Failure;
@@ -112,6 +112,9 @@ impl HealthProbe for GrpcProbe {
         Box::pin(async move {
             // tonic's own timeout comes back as one of several codes, so the one that counts is ours.
             match tokio::time::timeout(timeout, inner.check(via)).await {
+                Ok(Evidence::Hard(Hard::Reset)) if inner.connector.take_alert() => {
+                    Evidence::Misconfigured(Misconfigured::Tls)
+                }
                 Ok(evidence) => evidence,
                 Err(_) => Evidence::Soft(Soft::Timeout),
             }
