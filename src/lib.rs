@@ -18,10 +18,10 @@ pub mod actors;
 #[cfg(feature = "runtime")]
 pub mod config;
 pub mod core;
-#[cfg(feature = "grpc")]
-pub mod fencing;
 #[cfg(feature = "runtime")]
 pub mod error;
+#[cfg(feature = "grpc")]
+pub mod fencing;
 #[cfg(feature = "runtime")]
 pub mod messages;
 #[cfg(feature = "runtime")]
