@@ -146,7 +146,10 @@ impl SupervisorProcess {
             (Ok(_), None) => {
                 Err(format!("{} ended while waited {what}; {}", self.name, self.complaints().await).into())
             }
-            (Err(error), None) => Err(format!("{error}; {}", self.complaints().await).into()),
+            (Err(error), None) => {
+                let last = self.events().into_iter().next_back();
+                Err(format!("{error}; the last it told was {last:?}; {}", self.complaints().await).into())
+            }
         }
     }
 
