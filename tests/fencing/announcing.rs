@@ -9,7 +9,8 @@ use quorate::{
     core::{election::Primary, ids::RepositoryId},
     fencing::{AnnounceOptions, EpochStore, FenceRefusal, announce},
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn replicas_learn_the_epoch_and_say_what_they_owe() {

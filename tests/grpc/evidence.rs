@@ -5,8 +5,9 @@ use quorate::core::{
     evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
     prober::Via,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Status, transport::Server};
 use tonic_health::ServingStatus;

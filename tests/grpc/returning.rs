@@ -5,7 +5,8 @@ use quorate::core::{
     evidence::{Evidence, Soft},
     prober::Via,
 };
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_node_that_returns_answers_within_a_second() {
