@@ -177,9 +177,9 @@ impl Address {
             )
             .await
             .map_err(failed)?;
-        let row = answer.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((row.get(0), row.get(1), row.get(2))),
-            _ => None,
+        let row = answer.iter().find_map(|message| {
+            let SimpleQueryMessage::Row(row) = message else { return None };
+            Some((row.get(0), row.get(1), row.get(2)))
         });
         let (number, version, read_only) = row.unwrap_or((None, None, None));
         check_version(number.unwrap_or_default(), version.unwrap_or_default())?;

@@ -42,9 +42,7 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 pub(super) fn of_query(op: StoreOp, error: Error, noted: Option<SqlState>, closed: bool) -> StoreError {
     let kind = match (&error, noted) {
         (_, Some(code)) => kind_of(code),
-        (Error::DatabaseError(kind, _), None) if matches!(kind, DatabaseErrorKind::ReadOnlyTransaction) => {
-            StoreErrorKind::ReadOnly
-        }
+        (Error::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _), None) => StoreErrorKind::ReadOnly,
         (Error::DatabaseError(kind, _), None)
             if closed
                 || matches!(kind, DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection) =>
