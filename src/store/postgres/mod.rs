@@ -1,1 +1,195 @@
 //! The PostgreSQL store.
+//!
+//! Every operation is one round trip and one transaction: a read is one SELECT that builds the JSON document decoded in
+//! `store::rows`, a write is one call of a function of the migrations. So there is no transaction of ours that could stay
+//! open while its supervisor is frozen, and a pool in front of the server that works by transactions does no harm.
+//!
+//! Three deadlines stand around each: the server's `statement_timeout` and `lock_timeout`, which end the work itself, and
+//! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
+//! connection ended, does not return to the pool. The pool is deadpool; recycling asks the server nothing.
+
+mod connect;
+mod election;
+mod errors;
+mod health;
+mod migrations;
+mod repositories;
+mod wire;
+
+use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
+use connect::{Address, Session};
+use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use diesel_async::RunQueryDsl;
+use std::{fmt, time::Duration};
+
+/// How much longer than the server an operation waits here before it gives the server up.
+const MARGIN: Duration = Duration::from_millis(500);
+/// A transaction that its session has forgotten is ended by the server after this long (D28).
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
+
+/// How a store connects. What cannot be right (a zero) is raised to the least that can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// The most connections held at once, at least 1. Each operation needs one for one round trip.
+    pub pool_size: usize,
+    /// How long to wait for one host to let us in.
+    pub connect_timeout: Duration,
+    /// The server ends a statement of ours that runs for longer.
+    pub statement_timeout: Duration,
+    /// The server ends a statement of ours that waits for a lock for longer. Below `statement_timeout`, or a lock held
+    /// by others is reported as a timeout.
+    pub lock_timeout: Duration,
+    /// Whether the schema may be brought up to date; else an outdated one is an error.
+    pub migrate: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            pool_size: 8,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(2),
+            lock_timeout: Duration::from_secs(1),
+            migrate: true,
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// What is set on every connection, as SQL. Whoever opens a session beside the store's (a listener, a tool) and may
+    /// lock rows in it sets the same, or a frozen process holds everybody up.
+    #[must_use]
+    pub fn session_settings(&self) -> String {
+        let millis = |limit: Duration| limit.as_millis().clamp(1, 3_600_000);
+        format!(
+            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SET synchronous_commit = on",
+            millis(self.statement_timeout),
+            millis(self.lock_timeout),
+            millis(IDLE_IN_TRANSACTION),
+        )
+    }
+}
+
+/// Opens and keeps sessions.
+struct Sessions {
+    address: Address,
+    options: PostgresOptions,
+}
+
+impl Manager for Sessions {
+    type Type = Session;
+    type Error = StoreError;
+
+    async fn create(&self) -> Result<Session, StoreError> {
+        self.address.establish(&self.options).await
+    }
+
+    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<StoreError> {
+        if session.driver.in_use || session.is_closed() {
+            return Err(RecycleError::message("nobody waited for its last statement, or it has ended"));
+        }
+        Ok(())
+    }
+}
+
+/// All three ports over a PostgreSQL database.
+pub struct PostgresStore {
+    pool: managed::Pool<Sessions>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.pool.status();
+        f.debug_struct("PostgresStore").field("size", &status.size).field("available", &status.available).finish()
+    }
+}
+
+impl PostgresStore {
+    /// Connects, checks server and schema, and migrates if the options allow it.
+    ///
+    /// The URL is `postgres://user:password@host:port/database`; several hosts may be named, separated by commas: the
+    /// first writable one is taken. Unix sockets are `postgres://user@%2Frun%2Fpostgresql/database`.
+    ///
+    /// # Errors
+    /// `InvalidUrl`, `Unreachable`, `Authentication`, `DatabaseMissing`, `TooOld` (below 14), `ReadOnly`, `NotMigrated`,
+    /// `NewerSchema`. No error quotes the URL.
+    pub async fn connect(url: &str, options: PostgresOptions) -> Result<PostgresStore, StoreError> {
+        let address = Address::parse(url)?;
+        migrations::settle(&address, &options).await?;
+        let size = options.pool_size.max(1);
+        let pool = managed::Pool::builder(Sessions { address, options })
+            .max_size(size)
+            .build()
+            .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))?;
+        Ok(PostgresStore { pool })
+    }
+
+    /// Closes all connections. Operations that run are finished, later ones answer `ConnectionLost`.
+    pub fn disconnect(&self) {
+        self.pool.close();
+    }
+
+    /// A session of the pool. The wait has a deadline: a slot is free at the latest when every statement has timed out.
+    async fn session(&self, op: StoreOp) -> Result<Object<Sessions>, StoreError> {
+        let options = &self.pool.manager().options;
+        let limit = options.connect_timeout.saturating_add(options.statement_timeout).saturating_add(MARGIN);
+        match tokio::time::timeout(limit, self.pool.get()).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(PoolError::Backend(error))) => Err(StoreError::with_source(op, error.kind().clone(), error)),
+            Ok(Err(error)) => Err(StoreError::with_source(op, StoreErrorKind::ConnectionLost, error)),
+            Err(elapsed) => Err(StoreError::with_source(op, StoreErrorKind::Timeout, elapsed)),
+        }
+    }
+
+    /// Sends one statement and returns the document of its row; `None` if it had no row, or an empty one.
+    async fn ask(&self, op: StoreOp, statement: Statement) -> Result<Option<String>, StoreError> {
+        let limit = self.pool.manager().options.statement_timeout.saturating_add(MARGIN);
+        let mut session = self.session(op).await?;
+        session.driver.in_use = true;
+        session.noted.take();
+        let rows = statement.load::<Document>(&mut session.connection);
+        let rows = match tokio::time::timeout(limit, rows).await {
+            Ok(rows) => rows,
+            // Still marked as in use: the pool throws the session away.
+            Err(elapsed) => return Err(StoreError::with_source(op, StoreErrorKind::Timeout, elapsed)),
+        };
+        match rows {
+            Ok(rows) => {
+                session.driver.in_use = false;
+                Ok(rows.into_iter().next().and_then(|row| row.document))
+            }
+            Err(error) => {
+                let (noted, closed) = (session.noted.take(), session.is_closed());
+                let error = errors::of_query(op, error, noted, closed);
+                // A read-only server may have a writable successor elsewhere: connect anew rather than stay.
+                session.driver.in_use =
+                    matches!(error.kind(), StoreErrorKind::ConnectionLost | StoreErrorKind::ReadOnly);
+                if session.driver.in_use {
+                    drop(Object::take(session));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends one statement that must answer, and decodes the answer.
+    async fn document<T: serde::de::DeserializeOwned>(
+        &self,
+        op: StoreOp,
+        statement: Statement,
+    ) -> Result<T, StoreError> {
+        rows::decode(op, &self.answer(op, statement).await?)
+    }
+
+    /// The document of a statement that always has one.
+    async fn answer(&self, op: StoreOp, statement: Statement) -> Result<String, StoreError> {
+        let missing = || StoreError::new(op, StoreErrorKind::BadRow("the database answered nothing".to_owned()));
+        self.ask(op, statement).await?.ok_or_else(missing)
+    }
+}
+
+/// A list or an object as a parameter. Only types of ours come here, whose maps have text for keys.
+fn json<T: serde::Serialize + ?Sized>(op: StoreOp, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::with_source(op, StoreErrorKind::Other, error))
+}

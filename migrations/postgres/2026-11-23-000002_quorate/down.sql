@@ -1,0 +1,28 @@
+DROP FUNCTION IF EXISTS quorate_settings_update(json);
+DROP FUNCTION IF EXISTS quorate_settings_seed(json);
+DROP FUNCTION IF EXISTS quorate_era_holds();
+DROP FUNCTION IF EXISTS quorate_server();
+DROP FUNCTION IF EXISTS quorate_settings();
+DROP TRIGGER IF EXISTS notify_on_delete ON repositories;
+DROP TRIGGER IF EXISTS notify_on_insert ON storage_repositories;
+DROP TRIGGER IF EXISTS notify_on_update ON storage_repositories;
+DROP TRIGGER IF EXISTS notify_on_delete ON storage_repositories;
+DROP FUNCTION IF EXISTS notify_on_change();
+DROP FUNCTION IF EXISTS quorate_primaries_moved() CASCADE;
+DROP FUNCTION IF EXISTS quorate_guard_repository() CASCADE;
+DROP FUNCTION IF EXISTS quorate_marks_moved() CASCADE;
+DROP FUNCTION IF EXISTS quorate_assignments_moved() CASCADE;
+DROP FUNCTION IF EXISTS quorate_replicas_moved() CASCADE;
+DROP FUNCTION IF EXISTS quorate_raise_facts(bigint[]);
+DROP FUNCTION IF EXISTS quorate_key(text, text, bigint);
+DROP FUNCTION IF EXISTS quorate_announce(text, text);
+DROP FUNCTION IF EXISTS quorate_next_epoch();
+DROP FUNCTION IF EXISTS quorate_micros(interval);
+DROP FUNCTION IF EXISTS quorate_micros(timestamptz);
+DROP INDEX IF EXISTS quorate_marks;
+DROP SEQUENCE IF EXISTS primary_epochs, incarnations;
+DROP TABLE IF EXISTS changes, eras, primary_changes, decisions, storages, supervisors, settings;
+ALTER TABLE shard_primaries DROP COLUMN IF EXISTS epoch;
+ALTER TABLE repositories DROP COLUMN IF EXISTS primary_epoch, DROP COLUMN IF EXISTS facts_version;
+ALTER TABLE node_status DROP COLUMN IF EXISTS verdict, DROP COLUMN IF EXISTS incarnation,
+    DROP COLUMN IF EXISTS vote_number;

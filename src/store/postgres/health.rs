@@ -1,0 +1,112 @@
+//! Settings, supervisors and votes.
+
+use super::{PostgresStore, json};
+use crate::core::{
+    consensus::Opinion,
+    ids::{NodeId, Voter},
+    settings::Settings,
+};
+use crate::store::{
+    Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
+    VotesWritten, rows::HealthDoc, statement::Statement,
+};
+use serde::{Deserialize, Serialize};
+
+/// Everybody's votes and heartbeats, with ages taken at the statement's own time.
+const HEALTH_FACTS: &str = "\
+SELECT json_build_object(
+    'at', quorate_micros(statement_timestamp()),
+    'settings', quorate_settings(),
+    'votes', (SELECT coalesce(json_agg(json_build_object(
+            'supervisor', praefect_name, 'virtual_storage', shard_name, 'storage', node_name,
+            'opinion', verdict, 'incarnation', incarnation,
+            'contact_age', quorate_micros(statement_timestamp() - last_contact_attempt_at),
+            'seen_age', quorate_micros(statement_timestamp() - last_seen_active_at))), '[]') FROM node_status),
+    'supervisors', (SELECT coalesce(json_agg(json_build_object(
+            'name', name, 'incarnation', incarnation,
+            'heartbeat_age', quorate_micros(statement_timestamp() - heartbeat_at),
+            'registered_age', quorate_micros(statement_timestamp() - registered_at),
+            'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors)
+)::text AS document";
+
+#[derive(Serialize)]
+struct VoteParameter<'a> {
+    #[serde(flatten)]
+    node: &'a NodeId,
+    opinion: Opinion,
+}
+
+#[derive(Deserialize)]
+struct Removed {
+    removed: bool,
+}
+
+impl HealthStore for PostgresStore {
+    fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        Box::pin(async move {
+            let op = StoreOp::SettingsSeed;
+            let call = Statement::new("SELECT quorate_settings_seed($1::json)::text AS document");
+            self.document(op, call.text(json(op, wanted)?)).await
+        })
+    }
+
+    fn settings_update<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        Box::pin(async move {
+            let op = StoreOp::SettingsUpdate;
+            let call = Statement::new("SELECT quorate_settings_update($1::json)::text AS document");
+            self.document(op, call.text(json(op, wanted)?)).await
+        })
+    }
+
+    fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
+        Box::pin(async move {
+            let op = StoreOp::SupervisorRegister;
+            let Registration { name, previous, address, version, nodes } = registration;
+            let call = Statement::new("SELECT quorate_supervisor_register($1, $2, $3, $4, $5::json)::text AS document")
+                .text(name.as_str())
+                .optional_bigint(previous.map(|incarnation| incarnation.0))
+                .optional_text(address.as_deref())
+                .text(version.as_str())
+                .text(json(op, nodes)?);
+            self.document(op, call).await
+        })
+    }
+
+    fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
+        let call = Statement::new("SELECT quorate_supervisor_heartbeat($1, $2)::text AS document")
+            .text(voter.name.as_str())
+            .bigint(voter.incarnation.0);
+        Box::pin(self.document(StoreOp::SupervisorHeartbeat, call))
+    }
+
+    fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
+        let call = Statement::new("SELECT quorate_supervisor_remove($1, $2)::text AS document")
+            .text(voter.name.as_str())
+            .bigint(voter.incarnation.0);
+        Box::pin(async move {
+            let Removed { removed } = self.document(StoreOp::SupervisorRemove, call).await?;
+            Ok(removed)
+        })
+    }
+
+    fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
+        Box::pin(async move {
+            let op = StoreOp::VotesWrite;
+            let votes: Vec<VoteParameter<'_>> =
+                batch.votes.iter().map(|(node, opinion)| VoteParameter { node, opinion: *opinion }).collect();
+            let call = Statement::new("SELECT quorate_votes_write($1, $2, $3, $4::json)::text AS document")
+                .text(voter.name.as_str())
+                .bigint(voter.incarnation.0)
+                .bigint(batch.number)
+                .text(json(op, &votes)?);
+            self.document(op, call).await
+        })
+    }
+
+    fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
+        Box::pin(async move {
+            let facts: HealthDoc = self.document(StoreOp::HealthFacts, Statement::new(HEALTH_FACTS)).await?;
+            Ok(facts.into())
+        })
+    }
+}

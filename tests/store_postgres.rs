@@ -1,0 +1,8 @@
+//! What only a PostgreSQL server can show: its errors, its locks, its triggers, and the drills that rest on them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+#[path = "store_postgres/mod.rs"]
+mod cases;
