@@ -11,6 +11,11 @@ mod cluster;
 #[path = "../../examples/failover/roles/disk.rs"]
 mod disk;
 
+#[cfg(feature = "postgres")]
+#[allow(clippy::disallowed_methods, reason = "starts a server; nothing here is on an arbiter")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+
 mod adoption;
 mod fence;
 mod stage;

@@ -60,6 +60,14 @@ async fn five_supervisors_in_profile_lan_lose_nothing() {
     tells_a_good_story(&["--json", "--supervisors", "5", "--profile", "lan"], "sqlite", 5).await;
 }
 
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn three_supervisors_on_postgresql_lose_nothing() {
+    // An empty one, so that the supervisors race to migrate it, too.
+    let url = crate::postgres::cluster().database(false).await;
+    tells_a_good_story(&["--json", "--database", &url], "postgres", 3).await;
+}
+
 #[tokio::test]
 async fn what_is_not_understood_is_refused_by_name() {
     for (arguments, complaint) in [

@@ -12,7 +12,7 @@ use crate::{
     },
     stage::{CHANGE, Drill, elected, hold, play, storage},
 };
-use quorate::core::{ids::Voter, quorum::Verdict};
+use quorate::core::{consensus::Opinion, ids::Voter, quorum::Verdict};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -59,19 +59,14 @@ async fn d06_votes_of_before_a_long_freeze_hold_nobody_up() {
         let thawed_us = now_us();
         thaw_two(world).await?;
         elected(world, "g2").await?;
-        // Everybody votes again, and nobody at any time since the thaw held the dead one up.
-        for supervisor in &world.supervisors {
-            let voted =
-                supervisor.event_since(thawed_us, CHANGE, "to count three votes against g1", |what| match what {
-                    What::Consensus { nodes, .. } => {
-                        nodes.get(&storage("g1")).filter(|view| view.tally.down == 3).copied()
-                    }
-                    What::Ready | What::Ended { .. } | What::Held { .. } => None,
-                });
-            voted.await?;
-        }
-        let later = first.events().into_iter().filter(|event| event.at_us >= thawed_us);
-        for event in later {
+        // Everybody votes again under a new registration, and nobody at any time since the thaw held the dead one up.
+        until(CHANGE, "three fresh votes against g1", || async {
+            let votes = world.client.facts().await?.votes.remove(&storage("g1")).unwrap_or_default();
+            let against = votes.values().filter(|opinion| **opinion == Opinion::Down).count();
+            hold(against == 3, || format!("the votes are {votes:?}"))
+        })
+        .await?;
+        for event in first.events().into_iter().filter(|event| event.at_us >= thawed_us) {
             let What::Consensus { nodes, .. } = event.what else { continue };
             let view = nodes.get(&storage("g1")).copied();
             hold(view.is_some_and(|view| view.verdict != Verdict::Healthy), || format!("g1 was held up: {nodes:?}"))?;

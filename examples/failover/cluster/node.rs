@@ -96,6 +96,7 @@ impl NodeProcess {
         Ok(())
     }
     /// Waits until it holds this object inside its handler.
+    #[allow(dead_code, reason = "for drills")]
     pub(crate) async fn holds(&self, object: u64) -> Result<(), Failure> {
         let (_, events) = self.child.as_ref().ok_or("the node does not run")?;
         let mut events = events.clone();
@@ -105,6 +106,7 @@ impl NodeProcess {
         Ok(())
     }
     /// Lets go of what it holds inside its handlers.
+    #[allow(dead_code, reason = "for drills")]
     pub(crate) async fn release(&mut self) -> Result<(), Failure> {
         let (child, _) = self.child.as_mut().ok_or("the node does not run")?;
         child.say(&"release").await

@@ -2,6 +2,7 @@
 
 use quorate::{
     core::{
+        consensus::Opinion,
         election::{Fence, Primary},
         epoch::{Epoch, Generation},
         ids::{RelativePath, RepositoryId, Storage, SupervisorName, Voter},
@@ -140,6 +141,8 @@ pub(crate) struct Facts {
     pub(crate) replicas: BTreeMap<Storage, Generation>,
     /// Who votes at all.
     pub(crate) voters: Vec<Voter>,
+    /// Who says what about each storage, under the registration in force.
+    pub(crate) votes: BTreeMap<Storage, BTreeMap<SupervisorName, Opinion>>,
 }
 
 impl Facts {

@@ -22,7 +22,7 @@ use quorate::{
     store::{NewRepository, PrimaryChange, StorageChange},
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// How often a supervisor that lost its registration is asked whether it will come back.
 const ENDED_CHECK: Duration = Duration::from_millis(100);
@@ -135,13 +135,23 @@ async fn perform(supervisor: &Supervisor, op: Op) -> Result<serde_json::Value, R
             let facts = read.facts;
             let replicas = facts.replicas.into_iter().map(|replica| (replica.storage, replica.generation));
             let voters = facts.supervisors.into_iter();
+            let voters: Vec<_> = voters.map(|row| Voter { name: row.name, incarnation: row.incarnation }).collect();
+            let mut votes: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+            for vote in facts.votes {
+                let current =
+                    |voter: &Voter| voter.name == vote.supervisor && Some(voter.incarnation) == vote.incarnation;
+                if let Some(opinion) = vote.opinion.filter(|_| voters.iter().any(current)) {
+                    votes.entry(vote.node.storage).or_default().insert(vote.supervisor, opinion);
+                }
+            }
             value(&Facts {
+                votes,
                 repository: facts.repository,
                 generation: facts.generation,
                 primary: facts.primary,
                 epoch: facts.epoch,
                 replicas: replicas.collect(),
-                voters: voters.map(|row| Voter { name: row.name, incarnation: row.incarnation }).collect(),
+                voters,
             })
         }
         Op::SyncedNode { path } => {
