@@ -18,6 +18,7 @@ mod postgres;
 
 mod adoption;
 mod fence;
+mod log;
 mod stage;
 mod story;
 mod voters;

@@ -80,10 +80,18 @@ impl Client {
         self.supervisor()?.ask(ASK, Op::History { repository }).await
     }
 
+    /// The nodes that are worth talking to: those that the supervisor asked sees serving, but for those that another one
+    /// has told us are down, for it may have heard of that earlier. Waiting for a frozen replica is what this spares.
+    fn serving(&self, elected: &Elected) -> impl Iterator<Item = (&Storage, &NodeClient)> {
+        let serves = |storage: &Storage| elected.healthy.contains(storage) || *storage == elected.primary.storage;
+        let down = |storage: &Storage| self.supervisors.iter().any(|one| one.sees_down(storage));
+        let nodes = self.nodes.iter();
+        nodes.filter(|(storage, _)| serves(storage) && !down(storage)).collect::<Vec<_>>().into_iter()
+    }
+
     /// Tells the nodes that serve of a new primary, so that they refuse the old one before the first write comes.
     pub(crate) async fn announce(&self, elected: &Elected) -> Result<(), Failure> {
-        let serving = self.nodes.iter().filter(|(storage, _)| elected.healthy.contains(*storage));
-        let channels: Vec<_> = serving.map(|(storage, node)| (storage.clone(), node.channel())).collect();
+        let channels: Vec<_> = self.serving(elected).map(|(storage, node)| (storage.clone(), node.channel())).collect();
         announce(&elected.primary, channels, ANNOUNCE).await?;
         Ok(())
     }
@@ -98,8 +106,7 @@ impl Client {
     ) -> Result<BTreeSet<Storage>, Failure> {
         let claim = Claim::of(&elected.primary)?;
         let primary = &elected.primary.storage;
-        let others = self.nodes.iter().filter(|(storage, _)| elected.healthy.contains(*storage));
-        let peers = others.map(|(_, node)| node.peer.clone()).collect();
+        let peers = self.serving(elected).map(|(_, node)| node.peer.clone()).collect();
         let down = select_all(self.supervisors.iter().map(|one| Box::pin(one.holds_down(primary))));
         let names = tokio::select! {
             names = self.node(primary)?.put(&claim, number, data, peers, PUT) => names?,

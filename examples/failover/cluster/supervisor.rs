@@ -180,12 +180,15 @@ impl SupervisorProcess {
         view_of(&self.events.borrow())
     }
 
+    /// Whether it told, last of all, that the quorum holds this node to be down.
+    pub(crate) fn sees_down(&self, about: &Storage) -> bool {
+        is_down(&self.events.borrow(), about)
+    }
+
     /// Resolves when this supervisor tells that the quorum holds a node to be down; never, if it ends before.
     pub(crate) async fn holds_down(&self, about: &Storage) {
         let mut events = self.events.clone();
-        let down =
-            |events: &Vec<Event>| view_of(events).get(about).is_some_and(|view| view.verdict == Verdict::Unhealthy);
-        if events.wait_for(down).await.is_err() {
+        if events.wait_for(|events| is_down(events, about)).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -201,6 +204,10 @@ fn view_of(events: &[Event]) -> BTreeMap<Storage, View> {
         What::Ready | What::Ended { .. } | What::Held { .. } => None,
     });
     newest.next().unwrap_or_default()
+}
+
+fn is_down(events: &[Event], about: &Storage) -> bool {
+    view_of(events).get(about).is_some_and(|view| view.verdict == Verdict::Unhealthy)
 }
 
 /// What a supervisor refused, if that is what went wrong.

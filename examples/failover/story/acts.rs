@@ -9,22 +9,30 @@ use crate::cluster::{
     Failure,
     client::{ASK, Acknowledged, StaleBy, stale},
     clock::{ms_between, now_us},
-    supervisor::SupervisorProcess,
+    supervisor::{SupervisorProcess, refusal},
     until,
     wire::{Elected, Event, Op, What},
     within,
     world::World,
 };
 use futures_util::future::try_join_all;
-use quorate::core::{
-    ids::{RelativePath, Storage},
-    quorum::Verdict,
+use quorate::{
+    core::{
+        ids::{RelativePath, Storage},
+        quorum::Verdict,
+    },
+    fencing::Claim,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// How long a failover, or the return of a node, may take: far more than any profile needs.
 const CHANGE: Duration = Duration::from_secs(20);
+/// How long a node may take over a write that its peers refuse.
+const STALE_PUT: Duration = Duration::from_secs(3);
 /// How long the cluster is left alone between two acts.
 const CALM: Duration = Duration::from_millis(800);
 
@@ -207,40 +215,51 @@ async fn refused_at_the_door(
     Ok(())
 }
 
+/// Writes under an epoch that is over, on the node that was primary then, and asks for the acknowledgement whatever the
+/// node said: each of the two must refuse by itself.
 async fn stale_write(world: &World, report: &mut Report, old: &Elected, number: u64) -> Result<(), Failure> {
     let epoch = old.primary.epoch.map(|epoch| epoch.to_string()).unwrap_or_default();
-    // Not through `write`: that gives up as soon as a supervisor holds the node to be down, and this client asks none.
-    let mut client = world.client.clone();
-    client.supervisors.truncate(1);
-    let claim = quorate::fencing::Claim::of(&old.primary)?;
-    let node = client.node(&old.primary.storage)?;
+    let name = &old.primary.storage;
+    report.say("client", format!("an old one rewrites object {number} on {name} under epoch {epoch}"));
+    let client = &world.client;
+    // Straight to the node: this client asks no supervisor how it is.
+    let claim = Claim::of(&old.primary)?;
     let peers = client.nodes.values().map(|node| node.peer.clone()).collect();
     let bytes = format!("stale rewrite of {number}").into_bytes();
-    let outcome = match node.put(&claim, number, bytes, peers, Duration::from_secs(3)).await {
+    let holders = match client.node(name)?.put(&claim, number, bytes, peers, STALE_PUT).await {
         Ok(names) => {
-            let holders = names.into_iter().map(Storage::new).collect::<Result<_, _>>()?;
-            client.acknowledge(old, &holders).await.map(drop)
+            report.say(name.as_str(), format!("takes it, not knowing better; acknowledged by {}", names.join(", ")));
+            names.into_iter().map(Storage::new).collect::<Result<BTreeSet<_>, _>>()?
         }
-        Err(status) => Err(status.into()),
-    };
-    let what = format!("an old client rewrites object {number} under epoch {epoch}:");
-    match outcome {
-        Ok(()) => report.expect("a stale write is refused", false, || format!("{what} it was acknowledged")),
-        Err(error) => match stale(&error) {
-            Some(by) => {
+        Err(status) => {
+            let error = Failure::from(status);
+            let known = stale(&error) == Some(StaleBy::Node);
+            report.expect("a node refuses a stale write as stale", known, || error.to_string());
+            if known {
                 report.summary.stale_writes_refused += 1;
-                let by = match by {
-                    StaleBy::Node => format!("{}'s fence refuses it", old.primary.storage),
-                    StaleBy::Database => {
-                        format!("{} takes it, the others' fences and the database refuse it", old.primary.storage)
-                    }
-                };
-                report.say("client", format!("{what} {by}"));
+                report.say(name.as_str(), format!("refuses it: {}", message(&error)));
             }
-            None => report.expect("a stale write is refused as stale", false, || format!("{what} {error}")),
-        },
+            [name.clone()].into()
+        }
+    };
+    report.expect("nobody else takes a stale write", holders.len() == 1, || format!("{holders:?} did"));
+    match client.acknowledge(old, &holders).await {
+        Ok(_) => report.expect("a stale write is not acknowledged", false, || format!("object {number} was")),
+        Err(error) if stale(&error) == Some(StaleBy::Database) => {
+            report.summary.stale_writes_refused += 1;
+            report.say("database", format!("does not acknowledge it: {}", message(&error)));
+        }
+        Err(error) => {
+            report.expect("the database refuses a stale write as stale", false, || error.to_string());
+        }
     }
     Ok(())
+}
+
+/// What somebody said when he refused, without the wire's decoration.
+fn message(error: &Failure) -> String {
+    let by_node = error.downcast_ref::<tonic::Status>().map(|status| status.message().to_owned());
+    by_node.or_else(|| refusal(error).map(|refusal| refusal.message.clone())).unwrap_or_else(|| error.to_string())
 }
 
 /// Two nodes come back: each adopts the state of the primary, and with it forgets what nobody acknowledged.
@@ -254,7 +273,6 @@ async fn returned(
         let objects = until(CHANGE, "a replica catches up", || traffic.catch_up(storage)).await?;
         report.say(storage.as_str(), format!("adopts the primary's state, {objects} objects, and drops its own tail"));
     }
-    let since = 0;
     for storage in nodes {
         let healthy = world.supervisors.iter().map(|one| async move {
             until(CHANGE, "the node is healthy again", || async {
@@ -264,7 +282,7 @@ async fn returned(
             })
             .await
         });
-        let at = try_join_all(healthy).await?.into_iter().min().unwrap_or(since);
+        let at = try_join_all(healthy).await?.into_iter().max().unwrap_or_default();
         report.note(at, "quorum", format!("holds {storage} to be healthy again"));
     }
     report.flush();
