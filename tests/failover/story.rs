@@ -1,6 +1,10 @@
 //! The example as its users run it.
 
-use crate::stage::{ALONE, program};
+use crate::{
+    cluster::until,
+    stage::{ALONE, CHANGE, program},
+};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{process::Output, time::Duration};
 use tokio::process::Command;
@@ -85,4 +89,36 @@ async fn what_is_not_understood_is_refused_by_name() {
     }
     let help = run(&["--help"]).await;
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--supervisors N"));
+}
+
+/// The kernel's list of a process's children.
+fn children(of: u32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    list.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn children_die_with_their_parent_even_if_they_are_frozen() {
+    let _alone = ALONE.lock().await;
+    let mut command = Command::new(program());
+    command.arg("--json").stdout(std::process::Stdio::null()).kill_on_drop(true);
+    let mut parent = command.spawn().unwrap();
+    let id = parent.id().unwrap();
+    let six = async || if children(id).len() == 6 { Ok(children(id)) } else { Err("not all run yet".into()) };
+    let started = until(CHANGE, "three nodes and three supervisors run", six).await.unwrap();
+    // What ties a child to its parent is the first thing that it does, not the kernel's doing.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    kill_process(Pid::from_raw(started[0]).unwrap(), Signal::STOP).unwrap();
+    parent.kill().await.unwrap();
+    let gone = async || {
+        let left: Vec<_> = started.iter().filter(|id| is_running(**id)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} still run").into()) }
+    };
+    until(CHANGE, "all children are gone", gone).await.unwrap();
+}
+
+/// Whether a process runs: neither gone nor dead and waiting to be asked how it ended.
+fn is_running(id: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
