@@ -10,6 +10,8 @@
 //!   └──gRPC, with epochs──▶ storage nodes ──gRPC, with epochs──▶ each other
 //! ```
 
+#![allow(clippy::disallowed_types, reason = "banned for the crate's core alone")]
+
 mod args;
 mod cluster;
 mod roles;

@@ -3,6 +3,7 @@
 //! The parts are played by the example's own program, which `cargo test` builds; with `--test failover` alone, build it
 //! first (`cargo build --example failover`). One test at a time: what is measured is time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::disallowed_types, reason = "banned for the crate's core alone")]
 
 #[allow(dead_code, reason = "the example uses the rest")]
 #[path = "../../examples/failover/cluster/mod.rs"]

@@ -7,7 +7,7 @@ use crate::{
         clock::now_us,
         supervisor::SupervisorProcess,
         until,
-        wire::{Op, What},
+        wire::{Elected, Op, What},
         world::World,
     },
     stage::{CHANGE, Drill, elected, hold, play, storage},
@@ -152,7 +152,7 @@ async fn d21_a_crash_and_a_restart_within_a_second_hold_nobody_up() {
         // A look from the other one, which was never away.
         let first = world.first()?;
         let to = until(CHANGE, "the other sees it, too", || async {
-            Ok(first.ask::<crate::cluster::wire::Elected>(ASK, Op::Primary { path: world.client.path.clone() }).await?)
+            first.ask::<Elected>(ASK, Op::Primary { path: world.client.path.clone() }).await
         });
         hold(to.await?.primary.storage == storage("g2"), || "the other names another primary".into())
     })
