@@ -144,6 +144,7 @@ impl HealthManager {
                 telemetry::consensus_changed(&consensus);
                 self.config.cells.consensus.send_replace(Some(Arc::new(consensus)));
             }
+            Effect::Refresh(consensus) => drop(self.config.cells.consensus.send_replace(Some(Arc::new(consensus)))),
             Effect::SettingsChanged(settings) => drop(self.config.cells.settings.send_replace(settings)),
             Effect::Worry(worry) => telemetry::worry(&self.config.name, worry),
             Effect::Ended(worry) => {

@@ -163,6 +163,8 @@ pub enum Effect {
     PublishLocal(BTreeSet<NodeId>),
     /// The quorum's view changed.
     Publish(Consensus),
+    /// The quorum's view is the same, but other votes stand behind it: for those who look, nobody is told.
+    Refresh(Consensus),
     /// The stored settings changed.
     SettingsChanged(SettingsInForce),
     /// Something that an operator should see; it goes on by itself.

@@ -430,6 +430,9 @@ impl Monitor {
             self.revision = self.revision.next();
             self.published = Some(nodes.clone());
             effects.push(Effect::Publish(Consensus { revision: self.revision, nodes }));
+        } else if self.published.as_ref().is_some_and(|old| *old != nodes) {
+            self.published = Some(nodes.clone());
+            effects.push(Effect::Refresh(Consensus { revision: self.revision, nodes }));
         }
     }
 }

@@ -235,6 +235,17 @@ fn a_consensus_is_published_once_per_change_with_the_next_revision() {
 }
 
 #[test]
+fn other_votes_behind_the_same_verdict_are_shown_and_tell_nobody() {
+    let mut story = Story::voting();
+    let _ = story.facts(&[("g1", Opinion::Down)]);
+    let effects = story.facts(&[("g1", Opinion::Misconfigured)]);
+    let [Effect::Refresh(consensus)] = &effects[..] else { panic!("{effects:?}") };
+    let known = &consensus.nodes[&node("g1")];
+    assert_eq!((consensus.revision.0, known.verdict, known.tally.misconfigured), (1, Verdict::Unhealthy, 1));
+    assert_eq!(story.facts(&[("g1", Opinion::Misconfigured)]), vec![], "shown once");
+}
+
+#[test]
 fn a_read_that_failed_publishes_nothing() {
     let mut story = Story::voting();
     assert_eq!(story.feed(Input::FactsRead(None)), vec![]);
