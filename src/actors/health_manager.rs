@@ -232,8 +232,8 @@ impl Handler<Tick> for HealthManager {
 impl Handler<NodeReport> for HealthManager {
     type Result = ();
     fn handle(&mut self, report: NodeReport, ctx: &mut Context<Self>) {
-        let is_outcome = !matches!(report.evidence, Evidence::Ours(_));
-        self.feed(Input::Reported { node: report.node, opinion: report.opinion, is_outcome }, ctx);
+        let NodeReport { node, opinion, evidence } = report;
+        self.feed(Input::Reported { node, opinion, evidence }, ctx);
     }
 }
 

@@ -8,7 +8,10 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     let table = match text.parse::<toml::Table>() {
         Ok(table) => table,
         Err(error) => {
-            problems.push(Problem::new("(file)", error.to_string().trim_end().to_owned()));
+            // Its own text quotes the line, and the line may hold the database's password.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count().saturating_add(1);
+            problems.push(Problem::new("(file)", format!("line {line}: {}", error.message())));
             return Config::new(Profile::Default, "");
         }
     };

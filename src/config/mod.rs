@@ -70,7 +70,9 @@ impl DatabaseUrl {
     /// The part before the colon: which kind of database.
     #[must_use]
     pub fn scheme(&self) -> &str {
-        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+        // What precedes the colon of something else may be a password.
+        let scheme = self.0.split_once(':').map_or("", |(scheme, _)| scheme);
+        if scheme.bytes().all(|byte| byte.is_ascii_lowercase()) { scheme } else { "" }
     }
 }
 

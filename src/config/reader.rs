@@ -36,7 +36,10 @@ impl<'a> Reader<'a> {
     }
 
     fn mistyped(&mut self, key: &str, value: &Value, allowed: &str) {
-        self.problem(key, format!("{value} is not allowed: it must be {allowed}"));
+        // Whatever stands in the wrong place may be the database's address, with its password.
+        let shown = Some(value.to_string()).filter(|shown| !shown.contains('@'));
+        let shown = shown.unwrap_or_else(|| format!("this {}", value.type_str()));
+        self.problem(key, format!("{shown} is not allowed: it must be {allowed}"));
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {

@@ -92,6 +92,23 @@ fn a_file_that_is_no_toml_says_where() {
 
 #[test]
 fn a_password_is_never_shown() {
-    let config = Config::new(Profile::Default, "postgres://u:hunter2@h/d");
-    assert!(!format!("{config:?}").contains("hunter2"));
+    for url in ["postgres://u:hunter2@h/d", "u-hunter2@h:5432/d"] {
+        let config = Config::new(Profile::Default, url);
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_quoted_back() {
+    for text in [
+        "[database]\nurl = \"postgres://u:hunter2@h/d",
+        "[database]\nurl = postgres://u:hunter2@h/d",
+        "[database]\nurl = [\"postgres://u:hunter2@h/d\"]",
+        "database = \"postgres://u:hunter2@h/d\"",
+        "heartbeat = \"postgres://u:hunter2@h/d\"",
+        "[database]\nurl = \"u-hunter2@h:5432/d\"",
+    ] {
+        let error = Config::from_toml(text).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}: {error}");
+    }
 }

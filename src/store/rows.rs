@@ -25,28 +25,53 @@ pub(super) fn decode<T: DeserializeOwned>(op: StoreOp, json: &str) -> Result<T, 
         .map_err(|error| StoreError::with_source(op, StoreErrorKind::BadRow(error.to_string()), error))
 }
 
+/// A name in a table that a Praefect writes too; `None` if it is none that we allow. Whoever cannot be named has no vote,
+/// and must not make every supervisor blind.
+struct Foreign<T>(Option<T>);
+
+impl<'de, T: TryFrom<String>> Deserialize<'de> for Foreign<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|name| Foreign(T::try_from(name).ok()))
+    }
+}
+
 /// `{"supervisor","virtual_storage","storage","opinion","incarnation","contact_age","seen_age"}`
 #[derive(Deserialize)]
 struct VoteDoc {
-    supervisor: SupervisorName,
-    virtual_storage: VirtualStorage,
-    storage: Storage,
+    supervisor: Foreign<SupervisorName>,
+    virtual_storage: Foreign<VirtualStorage>,
+    storage: Foreign<Storage>,
     opinion: Option<Opinion>,
     incarnation: Option<Incarnation>,
     contact_age: Option<Age>,
     seen_age: Option<Age>,
 }
 
-impl From<VoteDoc> for VoteRow {
-    fn from(doc: VoteDoc) -> VoteRow {
-        VoteRow {
-            supervisor: doc.supervisor,
-            node: NodeId::new(doc.virtual_storage, doc.storage),
-            opinion: doc.opinion,
-            incarnation: doc.incarnation,
-            contact_age: doc.contact_age,
-            seen_age: doc.seen_age,
-        }
+impl VoteDoc {
+    fn row(self) -> Option<VoteRow> {
+        Some(VoteRow {
+            supervisor: self.supervisor.0?,
+            node: NodeId::new(self.virtual_storage.0?, self.storage.0?),
+            opinion: self.opinion,
+            incarnation: self.incarnation,
+            contact_age: self.contact_age,
+            seen_age: self.seen_age,
+        })
+    }
+}
+
+/// `{"virtual_storage","supervisor","contact_age"}`
+#[derive(Deserialize)]
+struct MemberDoc {
+    virtual_storage: VirtualStorage,
+    supervisor: Foreign<SupervisorName>,
+    contact_age: Age,
+}
+
+impl MemberDoc {
+    fn row(self) -> Option<MemberRow> {
+        let MemberDoc { virtual_storage, supervisor, contact_age } = self;
+        Some(MemberRow { virtual_storage, supervisor: supervisor.0?, contact_age })
     }
 }
 
@@ -61,7 +86,7 @@ pub(super) struct HealthDoc {
 
 impl From<HealthDoc> for HealthSnapshot {
     fn from(doc: HealthDoc) -> HealthSnapshot {
-        let votes = doc.votes.into_iter().map(VoteRow::from).collect();
+        let votes = doc.votes.into_iter().filter_map(VoteDoc::row).collect();
         HealthSnapshot {
             at: doc.at,
             settings: doc.settings,
@@ -88,7 +113,7 @@ pub(super) struct ElectionDoc {
     assignments: Vec<Storage>,
     votes: Vec<VoteDoc>,
     supervisors: Vec<SupervisorRow>,
-    members: Vec<MemberRow>,
+    members: Vec<MemberDoc>,
 }
 
 impl From<ElectionDoc> for ElectionSnapshot {
@@ -106,9 +131,9 @@ impl From<ElectionDoc> for ElectionSnapshot {
             at: doc.at,
             replicas: doc.replicas,
             assignments: doc.assignments,
-            votes: doc.votes.into_iter().map(VoteRow::from).collect(),
+            votes: doc.votes.into_iter().filter_map(VoteDoc::row).collect(),
             supervisors: doc.supervisors,
-            members: doc.members,
+            members: doc.members.into_iter().filter_map(MemberDoc::row).collect(),
         };
         ElectionSnapshot { facts, settings: doc.settings }
     }

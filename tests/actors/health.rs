@@ -286,3 +286,18 @@ async fn stored_settings_are_followed_by_a_running_supervisor() {
     let error = one.settings_update(&settings).await.unwrap_err();
     assert!(error.to_string().contains("settings.profile"), "{error}");
 }
+
+/// The database registers it three times over, and every answer is lost: each registration takes the name from the one
+/// before, which nobody beats for.
+#[actix::test]
+async fn a_registration_whose_answer_is_lost_is_not_taken_for_another_process() {
+    let world = World::new(Profile::Default);
+    for _ in 0..2 {
+        world.store.lose_answer(Some(StoreOp::SupervisorRegister));
+    }
+    let mut config = world.config("s1");
+    config.start_timeout = ms(30_000);
+    let one = world.assemble(config).await.unwrap();
+    verdict(&one, "g1", Verdict::Healthy).await;
+    assert!(one.voter().is_some());
+}

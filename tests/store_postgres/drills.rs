@@ -104,8 +104,8 @@ async fn d20_five_thousand_repositories_in_one_statement() {
         let client = raw(&fixture.url).await;
         client
             .batch_execute(
-                "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\") \
-                 SELECT 'v', repeat('long/', 20) || i, 0, 'g1' FROM generate_series(1, 5000) i; \
+                "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\", facts_version) \
+                 SELECT 'v', repeat('long/', 20) || i, 0, 'g1', 7 FROM generate_series(1, 5000) i; \
                  INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id) \
                  SELECT 'v', relative_path, 'g1', 0, repository_id FROM repositories",
             )
@@ -119,7 +119,7 @@ async fn d20_five_thousand_repositories_in_one_statement() {
             )
             .await
             .unwrap();
-        assert_eq!((counted.get::<_, i64>(0), counted.get::<_, i64>(1), counted.get::<_, i64>(2)), (5_000, 1, 5_000));
+        assert_eq!((counted.get::<_, i64>(0), counted.get::<_, i64>(1), counted.get::<_, i64>(2)), (5_000, 8, 5_000));
         assert_eq!(counted.get::<_, i64>(3), 1, "very many become one: re-read the virtual storage");
         client.batch_execute("UPDATE storage_repositories SET generation = 1; DELETE FROM repositories").await.unwrap();
     }

@@ -256,3 +256,49 @@ async fn changes_are_told_once_and_silence_is_kept() {
     fixture.elect(id, "d", "g2").await;
     assert_eq!(count("primaries").await, primaries + 1);
 }
+
+/// Praefect's columns hold more than our names allow, and stamps without an end.
+#[tokio::test]
+async fn a_foreign_row_that_we_would_not_write_blinds_nobody() {
+    for profile in [Profile::Default, Profile::Praefect] {
+        let fixture = Fixture::with(&Settings { voter_ttl: Duration::from_secs(120), ..Settings::of(profile) }).await;
+        let (id, _) = fixture.create("r", None).await;
+        fixture.vote(1, &[("g1", Opinion::Up)]).await;
+        let client = raw(&fixture.url).await;
+        client
+            .batch_execute(
+                "INSERT INTO node_status (praefect_name, shard_name, node_name, last_contact_attempt_at, last_seen_active_at)
+                 VALUES ('', 'v', 'g1', now(), now()), (E'p\\n', 'v', 'g1', now(), now()), ('p', '', 'g1', now(), now()),
+                        ('p', 'v', '', now(), now()), ('p', 'v', 'g1', 'infinity', '-infinity'),
+                        ('q', 'v', 'g1', now(), now())",
+            )
+            .await
+            .unwrap();
+        let about_g1 = |votes: Vec<quorate::core::consensus::VoteRow>| -> Vec<String> {
+            votes
+                .into_iter()
+                .filter(|vote| vote.node == node("g1") && vote.contact_age.is_some())
+                .map(|vote| vote.supervisor.to_string())
+                .collect()
+        };
+        let health = fixture.store.health_facts().await.unwrap();
+        assert_eq!(about_g1(health.facts.votes), ["s1", "q"]);
+        let facts = fixture.facts(id).await.facts;
+        assert_eq!(about_g1(facts.votes), ["s1", "q"]);
+        let members = facts.members.iter().map(|member| member.supervisor.as_str()).collect::<BTreeSet<_>>();
+        assert_eq!(members, if profile == Profile::Praefect { ["p", "q", "s1"].into() } else { BTreeSet::new() });
+    }
+}
+
+#[tokio::test]
+async fn a_table_emptied_at_once_moves_the_facts() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", None).await;
+    let client = raw(&fixture.url).await;
+    for table in ["repository_assignments", "replication_queue CASCADE", "storage_repositories"] {
+        let snapshot = fixture.facts(id).await;
+        client.batch_execute(&format!("TRUNCATE {table}")).await.unwrap();
+        let proposal = fixture.proposal(&snapshot, table, Some("g2"));
+        assert_eq!(fixture.store.primary_cas(&proposal).await.unwrap(), CasOutcome::Lost, "{table}");
+    }
+}

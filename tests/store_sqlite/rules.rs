@@ -70,6 +70,17 @@ async fn the_view_of_valid_primaries_follows_generation_marks_and_assignments() 
 }
 
 #[tokio::test]
+async fn a_foreign_row_that_we_would_not_write_blinds_nobody() {
+    let database = Database::new();
+    let (store, _) = database.started(&lan()).await;
+    let id = create(&store, &repository("a")).await;
+    database.hand().run(&votes(&[("", "g1", 0, 0), ("p\n", "g1", 0, 0), ("p", "", 0, 0), ("q", "g1", 0, 0)]));
+    for votes in [store.health_facts().await.unwrap().facts.votes, facts(&store, id).await.facts.votes] {
+        assert_eq!(votes.iter().map(|vote| vote.supervisor.as_str()).collect::<Vec<_>>(), ["q"]);
+    }
+}
+
+#[tokio::test]
 async fn every_change_of_a_fact_raises_its_version_whoever_made_it() {
     let database = Database::new();
     let (store, _) = database.started(&lan()).await;

@@ -37,7 +37,8 @@ CREATE TABLE storages (
     PRIMARY KEY (virtual_storage, storage)
 );
 
-ALTER TABLE node_status ADD COLUMN verdict text, ADD COLUMN incarnation bigint, ADD COLUMN vote_number bigint;
+ALTER TABLE node_status ADD COLUMN verdict text CHECK (verdict IN ('up', 'down', 'none', 'misconfigured')),
+    ADD COLUMN incarnation bigint, ADD COLUMN vote_number bigint;
 ALTER TABLE repositories ADD COLUMN primary_epoch bigint, ADD COLUMN facts_version bigint NOT NULL DEFAULT 0;
 ALTER TABLE shard_primaries ADD COLUMN epoch bigint;
 
@@ -99,6 +100,11 @@ CREATE FUNCTION quorate_micros(moment timestamptz) RETURNS bigint LANGUAGE sql S
     SELECT (extract(epoch FROM moment) * 1000000)::bigint
 $$;
 
+-- How long ago, as of the statement. An infinite stamp, which others may write, is no time at all.
+CREATE FUNCTION quorate_age(stamp timestamptz) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT quorate_micros(statement_timestamp() - CASE WHEN isfinite(stamp) THEN stamp END)
+$$;
+
 -- Era in the upper 26 bits, a number from the one sequence in the lower 37. Before the first era is recorded it is 1.
 CREATE FUNCTION quorate_next_epoch() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (coalesce((SELECT max(era) FROM eras), 1) << 37) | nextval('primary_epochs')
@@ -155,6 +161,19 @@ CREATE TRIGGER quorate_replicas_updated AFTER UPDATE ON storage_repositories
     EXECUTE FUNCTION quorate_replicas_moved();
 CREATE TRIGGER quorate_replicas_deleted AFTER DELETE ON storage_repositories
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION quorate_replicas_moved();
+
+-- Who empties a table at once names no repository: all have moved.
+CREATE FUNCTION quorate_all_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM quorate_raise_facts(ARRAY(SELECT repository_id FROM repositories));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER quorate_replicas_truncated AFTER TRUNCATE ON storage_repositories
+    FOR EACH STATEMENT EXECUTE FUNCTION quorate_all_moved();
+CREATE TRIGGER quorate_assignments_truncated AFTER TRUNCATE ON repository_assignments
+    FOR EACH STATEMENT EXECUTE FUNCTION quorate_all_moved();
+CREATE TRIGGER quorate_marks_truncated AFTER TRUNCATE ON replication_queue
+    FOR EACH STATEMENT EXECUTE FUNCTION quorate_all_moved();
 
 CREATE FUNCTION quorate_assignments_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -217,6 +236,11 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW."primary" IS NOT NULL AND NEW.primary_epoch IS NULL THEN
             NEW.primary_epoch := quorate_next_epoch();
+        END IF;
+        -- From the time, so that a repository made again under an id that it had before cannot come to a version that
+        -- somebody still holds from its former life.
+        IF NEW.facts_version = 0 THEN
+            NEW.facts_version := quorate_micros(clock_timestamp());
         END IF;
         RETURN NEW;
     END IF;

@@ -2,6 +2,7 @@ DROP TRIGGER foreign_shard_primary_update;
 DROP TRIGGER foreign_shard_primary_insert;
 DROP TRIGGER foreign_primary_update;
 DROP TRIGGER foreign_primary_insert;
+DROP TRIGGER facts_version_repositories_insert;
 DROP TRIGGER facts_version_repositories_update;
 DROP TRIGGER facts_version_mark_delete;
 DROP TRIGGER facts_version_mark_update;

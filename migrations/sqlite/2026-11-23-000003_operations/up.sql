@@ -58,6 +58,15 @@ BEGIN
     UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id = NEW.repository_id;
 END;
 
+-- It begins at the time, so that a repository made again under an id that it had before cannot come to a version that
+-- somebody still holds from its former life.
+CREATE TRIGGER facts_version_repositories_insert AFTER INSERT ON repositories
+WHEN NEW.facts_version = 0
+BEGIN
+    UPDATE repositories SET facts_version = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+        WHERE repository_id = NEW.repository_id;
+END;
+
 -- A foreign writer changed the primary without an epoch. Before the first start there is no era yet: it will be 1.
 CREATE TRIGGER foreign_primary_insert AFTER INSERT ON repositories
 WHEN NEW."primary" IS NOT NULL AND NEW.primary_epoch IS NULL

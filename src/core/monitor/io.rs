@@ -3,6 +3,7 @@
 use crate::core::{
     consensus::{Consensus, HealthFacts, Opinion},
     epoch::Revision,
+    evidence::Evidence,
     ids::{Incarnation, NodeId, Voter},
     settings::Settings,
     time::{DatabaseTime, Timestamp},
@@ -76,8 +77,8 @@ pub enum Input {
         node: NodeId,
         /// What it thinks.
         opinion: Opinion,
-        /// Whether the probe told anything about the node at all.
-        is_outcome: bool,
+        /// What the last probe said; trouble of our own tells nothing about the node.
+        evidence: Evidence,
     },
     /// A node actor answers a round.
     RoundReported {
@@ -178,7 +179,8 @@ pub enum Effect {
 /// Something that an operator should see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worry {
-    /// It was silent for longer than the voter time, or its row was removed: it registers anew.
+    /// It was silent for longer than the voter time, its row was removed, or the row may be that of a registration of
+    /// its own that was never answered: it registers anew.
     Lapsed,
     /// The database's clock stepped: it registers anew.
     ClockStep {

@@ -15,16 +15,23 @@ pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worr
 use super::{
     consensus::{Consensus, HealthFacts, NodeConsensus, Opinion, differs},
     epoch::Revision,
+    evidence::Evidence,
     ids::{Incarnation, NodeId, SupervisorName, Voter},
     settings::{Profile, Settings},
     time::Timestamp,
 };
 use clock::ClockCheck;
 use round::Round;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Every so many heartbeats all stored votes are compared with our own, and what differs is written again.
 const COMPARE_EVERY: u64 = 10;
+/// How long after it was given up a registration may still be carried out: far more than a server lets it run, or a
+/// network keeps it.
+const LATE_REGISTRATION: Duration = Duration::from_secs(15);
 
 /// Where a supervisor stands with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,8 @@ pub struct Monitor {
     settings_revision: Revision,
     standing: Standing,
     previous: Option<Incarnation>,
+    /// When a registration was last given up without an answer.
+    unanswered: Option<Timestamp>,
     nodes: BTreeMap<NodeId, Watched>,
     /// Votes not yet accepted by the database: the latest per node.
     unwritten: BTreeMap<NodeId, Opinion>,
@@ -97,6 +106,7 @@ impl Monitor {
             settings_revision: settings.revision,
             standing: Standing::Absent,
             previous,
+            unanswered: None,
             nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
             unwritten: BTreeMap::new(),
             writing: false,
@@ -133,9 +143,7 @@ impl Monitor {
         }
         match input {
             Input::Tick => self.ticked(now, &mut effects),
-            Input::Reported { node, opinion, is_outcome } => {
-                self.reported(now, node, opinion, is_outcome, &mut effects)
-            }
+            Input::Reported { node, opinion, evidence } => self.reported(now, node, opinion, evidence, &mut effects),
             Input::RoundReported { round, node, up } => {
                 if self.round.report(round, node, up) {
                     self.close_round(now, &mut effects);
@@ -195,7 +203,8 @@ impl Monitor {
         self.standing = Standing::Absent;
         match reply {
             // The next tick tries again.
-            None => {}
+            None => self.unanswered = Some(now),
+            Some(RegisterReply::NameInUse { .. }) if self.may_hold_its_own_name(now) => {}
             Some(RegisterReply::NameInUse { held_by }) => {
                 self.standing = Standing::Ended;
                 effects.push(Effect::Ended(Worry::NameInUse { held_by }));
@@ -214,6 +223,13 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// A registration that was never answered may have been carried out all the same, even after a later one. Until what
+    /// it left has lapsed, whoever holds the name may be this process itself, and that is no reason to end.
+    fn may_hold_its_own_name(&self, now: Timestamp) -> bool {
+        let lapsed = self.settings.voter_ttl.saturating_add(LATE_REGISTRATION);
+        self.unanswered.is_some_and(|at| now.since(at) < lapsed)
     }
 
     /// A new incarnation has said nothing yet, and votes for nothing that it has not seen itself. A round's votes are
@@ -264,6 +280,10 @@ impl Monitor {
                 effects.push(Effect::Worry(Worry::Lapsed));
                 self.register(now, effects);
             }
+            Some(HeartbeatReply::Superseded { .. }) if self.may_hold_its_own_name(now) => {
+                effects.push(Effect::Worry(Worry::Lapsed));
+                self.register(now, effects);
+            }
             Some(HeartbeatReply::Superseded { by }) => {
                 self.standing = Standing::Ended;
                 effects.push(Effect::Ended(Worry::Superseded { by }));
@@ -276,25 +296,29 @@ impl Monitor {
         now: Timestamp,
         node: NodeId,
         opinion: Opinion,
-        is_outcome: bool,
+        evidence: Evidence,
         effects: &mut Vec<Effect>,
     ) {
         let Some(watched) = self.nodes.get_mut(&node) else { return };
-        if !is_outcome {
+        if matches!(evidence, Evidence::Ours(_)) {
             return;
         }
         watched.outcome_at = Some(now);
-        let news = watched.opinion.replace(opinion) != Some(opinion);
-        if !news {
-            return;
-        }
-        let local_changed =
-            if opinion == Opinion::Up { self.local.insert(node.clone()) } else { self.local.remove(&node) };
+        // A window remembers longer than an incarnation lives: only a sighting makes a vote `up`, a miss at most keeps it.
+        let is_remembered = opinion == Opinion::Up && evidence != Evidence::Serving;
+        let vote = if is_remembered && watched.opinion != Some(Opinion::Up) { Opinion::None } else { opinion };
+        let news = watched.opinion.replace(vote) != Some(vote);
+        let local_changed = match opinion {
+            Opinion::Up => !self.local.contains(&node) && self.local.insert(node.clone()),
+            Opinion::Down | Opinion::None | Opinion::Misconfigured => self.local.remove(&node),
+        };
         if local_changed {
             effects.push(Effect::PublishLocal(self.local.clone()));
         }
-        self.unwritten.insert(node, opinion);
-        self.write(effects);
+        if news {
+            self.unwritten.insert(node, vote);
+            self.write(effects);
+        }
     }
 
     /// A node actor that died, or whose probes tell nothing, must not keep voting (D7).

@@ -1,6 +1,7 @@
 use super::*;
 use crate::core::{
     consensus::{SupervisorRow, VoteRow},
+    evidence::{Hard, Ours, Soft},
     ids::{Storage, VirtualStorage},
     quorum::Verdict,
     time::{Age, DatabaseTime},
@@ -46,7 +47,8 @@ impl Story {
         story
     }
     fn report(&mut self, name: &str, opinion: Opinion) -> Vec<Effect> {
-        self.feed(Input::Reported { node: node(name), opinion, is_outcome: true })
+        let evidence = if opinion == Opinion::Up { Evidence::Serving } else { Evidence::Hard(Hard::Refused) };
+        self.feed(Input::Reported { node: node(name), opinion, evidence })
     }
     fn beat(&mut self, at: DatabaseTime) -> Vec<Effect> {
         let sent = self.now;
@@ -140,7 +142,8 @@ fn a_probe_that_says_nothing_about_the_node_keeps_no_vote_alive() {
     let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
     let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
     story.wait(5_000);
-    let _ = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, is_outcome: false });
+    let evidence = Evidence::Ours(Ours::NoDescriptors);
+    let _ = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
     assert_eq!(written(&story.feed(Input::Tick)).unwrap().1, vec![(node("g1"), Opinion::None)]);
 }
 
@@ -158,6 +161,64 @@ fn a_lapse_is_a_death_and_the_new_incarnation_has_said_nothing() {
     assert_eq!(written(&effects), None, "it looks before it votes");
     assert!(effects.contains(&Effect::ProbeAll));
     assert_eq!(written(&story.report("g1", Opinion::Up)).unwrap(), (1, vec![(node("g1"), Opinion::Up)]));
+}
+
+/// D6: the window of a node's actor outlives the incarnation, its `up` does not.
+#[test]
+fn a_miss_does_not_carry_an_up_into_the_next_incarnation() {
+    let mut story = Story::voting();
+    let _ = story.report("g1", Opinion::Up);
+    let sent = story.now;
+    let _ = story.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Lapsed) });
+    let _ = story.register(8);
+    let evidence = Evidence::Soft(Soft::Timeout);
+    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
+    assert_eq!(written(&effects).unwrap(), (1, vec![(node("g1"), Opinion::None)]));
+    let batch = WrittenBatch { incarnation: Incarnation(8), number: 1, votes: vec![(node("g1"), Opinion::None)] };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    assert_eq!(votes, vec![(node("g1"), Opinion::Up)], "it was seen");
+    let batch = WrittenBatch { incarnation: Incarnation(8), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
+    assert_eq!(written(&effects), None, "one miss takes no sighting back");
+}
+
+/// D23 for a name: the database carried the registration out, and only the answer was lost.
+#[test]
+fn a_lost_answer_to_a_registration_does_not_end_the_supervisor() {
+    let mut story = Story::new(Profile::Default);
+    let held = RegisterReply::NameInUse { held_by: Incarnation(2) };
+    for lost in [None, None, Some(held)] {
+        assert!(matches!(story.feed(Input::Tick)[..], [Effect::Register { .. }]));
+        let sent = story.now;
+        assert_eq!(story.feed(Input::Registered { sent, reply: lost }), vec![]);
+        story.wait(1_000);
+    }
+    story.wait(20_000);
+    assert!(matches!(story.feed(Input::Tick)[..], [Effect::Register { .. }]));
+    let sent = story.now;
+    let effects = story.feed(Input::Registered { sent, reply: Some(held) });
+    assert_eq!(effects, vec![Effect::Ended(Worry::NameInUse { held_by: Incarnation(2) })], "ours would have lapsed");
+}
+
+#[test]
+fn a_registration_carried_out_late_does_not_supersede_its_own_process() {
+    let mut story = Story::new(Profile::Default);
+    let _ = story.feed(Input::Tick);
+    let sent = story.now;
+    let _ = story.feed(Input::Registered { sent, reply: None });
+    let _ = story.feed(Input::Tick);
+    let _ = story.register(7);
+    story.wait(1_000);
+    let superseded = Some(HeartbeatReply::Superseded { by: Incarnation(8) });
+    let effects = story.feed(Input::HeartbeatAnswered { sent: story.now, reply: superseded });
+    assert!(matches!(effects[..], [Effect::Worry(Worry::Lapsed), Effect::Register { .. }]), "{effects:?}");
+    let _ = story.register(9);
+    story.wait(20_000);
+    let superseded = Some(HeartbeatReply::Superseded { by: Incarnation(10) });
+    let effects = story.feed(Input::HeartbeatAnswered { sent: story.now, reply: superseded });
+    assert_eq!(effects, vec![Effect::Ended(Worry::Superseded { by: Incarnation(10) })]);
 }
 
 #[test]

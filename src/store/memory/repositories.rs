@@ -163,7 +163,8 @@ impl State {
             generation: Some(Generation(0)),
             primary: None,
             epoch: None,
-            facts_version: FactsVersion(0),
+            // Above those of all that went: made again under its id, a repository comes to no version of its former life.
+            facts_version: FactsVersion(self.last_facts_version.0.saturating_add(1)),
             replicas: new.replicas.iter().map(|storage| (storage.clone(), Generation(0))).collect(),
             marked: None,
             assignments: new.assignments.iter().cloned().collect(),
@@ -177,6 +178,7 @@ impl State {
     fn delete(&mut self, id: RepositoryId, fence: Option<&Fence>) -> Done<Deleted> {
         self.admitted(id, fence)?;
         let Some(row) = self.repositories.remove(&id) else { return Err(Barred::NotFound) };
+        self.last_facts_version = self.last_facts_version.max(row.facts_version);
         self.touched(row.replicas.len().saturating_add(row.assignments.len()).saturating_add(1));
         Ok(Deleted { replica_path: Some(row.replica_path), storages: row.replicas.into_keys().collect() })
     }
@@ -293,6 +295,8 @@ impl State {
         let new = Generation(highest.0.saturating_add(1));
         row.generation = Some(new);
         row.replicas.insert(storage.clone(), new);
+        // What an operator calls the truth is not about to be deleted.
+        row.marked.take_if(|marked| marked == storage);
         row.moved();
         self.touched(2);
         let decided = Decided {

@@ -40,8 +40,8 @@ SELECT json_build_object(
     'votes', (SELECT coalesce(json_agg(json_build_object(
             'supervisor', ns.praefect_name, 'virtual_storage', ns.shard_name, 'storage', ns.node_name,
             'opinion', ns.verdict, 'incarnation', ns.incarnation,
-            'contact_age', quorate_micros(statement_timestamp() - ns.last_contact_attempt_at),
-            'seen_age', quorate_micros(statement_timestamp() - ns.last_seen_active_at))), '[]')
+            'contact_age', quorate_age(ns.last_contact_attempt_at),
+            'seen_age', quorate_age(ns.last_seen_active_at))), '[]')
         FROM storage_repositories sr
         JOIN node_status ns ON ns.shard_name = r.virtual_storage AND ns.node_name = sr.storage
         WHERE sr.repository_id = r.repository_id),
@@ -52,9 +52,9 @@ SELECT json_build_object(
             'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors),
     'members', CASE WHEN (SELECT policy FROM settings) = 'half' THEN (
         SELECT coalesce(json_agg(json_build_object(
-            'virtual_storage', r.virtual_storage, 'supervisor', m.praefect_name, 'contact_age', m.age)), '[]')
-        FROM (SELECT praefect_name, quorate_micros(statement_timestamp() - max(last_contact_attempt_at)) AS age
-              FROM node_status WHERE shard_name = r.virtual_storage AND last_contact_attempt_at IS NOT NULL
+            'virtual_storage', r.virtual_storage, 'supervisor', m.praefect_name, 'contact_age', quorate_age(m.at))), '[]')
+        FROM (SELECT praefect_name, max(last_contact_attempt_at) AS at
+              FROM node_status WHERE shard_name = r.virtual_storage AND isfinite(last_contact_attempt_at)
               GROUP BY praefect_name) m) ELSE '[]' END
 )::text AS document FROM repositories r WHERE ",
             $condition

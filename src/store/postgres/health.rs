@@ -20,8 +20,8 @@ SELECT json_build_object(
     'votes', (SELECT coalesce(json_agg(json_build_object(
             'supervisor', praefect_name, 'virtual_storage', shard_name, 'storage', node_name,
             'opinion', verdict, 'incarnation', incarnation,
-            'contact_age', quorate_micros(statement_timestamp() - last_contact_attempt_at),
-            'seen_age', quorate_micros(statement_timestamp() - last_seen_active_at))), '[]') FROM node_status),
+            'contact_age', quorate_age(last_contact_attempt_at),
+            'seen_age', quorate_age(last_seen_active_at))), '[]') FROM node_status),
     'supervisors', (SELECT coalesce(json_agg(json_build_object(
             'name', name, 'incarnation', incarnation,
             'heartbeat_age', quorate_micros(statement_timestamp() - heartbeat_at),

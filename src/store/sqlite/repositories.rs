@@ -153,7 +153,11 @@ fn make_authoritative(
 ) -> Result<Epoch, Stop> {
     let op = StoreOp::AuthoritativeSet;
     let row = unmoved(connection, op, id, expected)?;
-    let generation = Generation(row.generation.map_or(0, |Generation(generation)| generation.saturating_add(1)));
+    // Above every replica even if a foreign writer left the repository behind them, or without a generation.
+    let above = "SELECT CAST(COALESCE(MAX(generation), -1) + 1 AS TEXT) AS document FROM (\
+                 SELECT generation FROM repositories WHERE repository_id = ?1 UNION ALL \
+                 SELECT generation FROM storage_repositories WHERE repository_id = ?1)";
+    let generation: Generation = document(connection, op, Statement::new(above).bigint(id.0))?;
     let epoch = next_epoch(connection, op)?;
     let set = "UPDATE repositories SET generation = ?2, \"primary\" = ?3, primary_epoch = ?4 WHERE repository_id = ?1";
     let set = Statement::new(set).bigint(id.0).bigint(generation.0).text(storage.as_str());

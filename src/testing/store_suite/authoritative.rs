@@ -61,3 +61,15 @@ pub async fn it_needs_no_current_primary(store: Arc<dyn Store>) {
     assert_eq!(world.facts(id).await.primary, Some(storage("g2")));
     assert_eq!(world.write(id, &["g2"]).await, Generation(2), "writes go on from there");
 }
+
+/// What an operator calls the truth is not about to be deleted, whatever was planned before.
+pub async fn it_is_not_to_be_deleted_any_more(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    let id = world.repository("a").await;
+    done("mark", world.store.replica_mark(id, &storage("g2")).await);
+    let at = world.facts(id).await.facts_version;
+    done("make g2 authoritative", world.store.authoritative_set(id, &storage("g2"), at, &s1).await);
+    let facts = world.facts(id).await;
+    assert!(facts.replicas.iter().all(|replica| !replica.marked), "{:?}", facts.replicas);
+}

@@ -59,7 +59,7 @@ impl Foreign for MemoryStore {
 /// Tells every story about foreign writers, each on an empty database of its own.
 pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>, Arc<dyn Foreign>)>) {
     type Tell = fn(Arc<dyn Store>, Arc<dyn Foreign>) -> LocalBoxFuture<'static, ()>;
-    let stories: [(&str, Tell); 5] = [
+    let stories: [(&str, Tell); 6] = [
         ("foreign::a_praefects_votes_count", |store, foreign| Box::pin(a_praefects_votes_count(store, foreign))),
         ("foreign::a_foreign_primary_gets_an_epoch", |store, foreign| {
             Box::pin(a_foreign_primary_gets_an_epoch(store, foreign))
@@ -69,6 +69,9 @@ pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>,
         }),
         ("foreign::a_foreign_generation_moves_the_facts", |store, foreign| {
             Box::pin(a_foreign_generation_moves_the_facts(store, foreign))
+        }),
+        ("foreign::the_truth_is_above_every_replica", |store, foreign| {
+            Box::pin(the_truth_is_above_every_replica(store, foreign))
         }),
         ("foreign::a_recused_supervisor_proposes_nothing", |store, foreign| {
             Box::pin(a_recused_supervisor_proposes_nothing(store, foreign))
@@ -147,6 +150,23 @@ pub async fn a_foreign_generation_moves_the_facts(store: Arc<dyn Store>, foreign
     let proposal = world.proposal(&world.facts(id).await, Some("g2"), &s1);
     foreign.generation(id, Some(Generation(5))).await;
     world.loses("a foreign writer raised the generation", &proposal).await;
+}
+
+/// A generation below that of a replica, or none at all, comes from outside. The authoritative replica is above them all:
+/// else a replica whose data was given up would become current again as soon as the writes have counted up to it.
+pub async fn the_truth_is_above_every_replica(store: Arc<dyn Store>, foreign: Arc<dyn Foreign>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    for (path, left) in [("a", None), ("b", Some(Generation(1)))] {
+        let id = world.repository(path).await;
+        for _ in 0..3 {
+            world.write(id, &["g1"]).await;
+        }
+        foreign.generation(id, left).await;
+        let at = world.facts(id).await.facts_version;
+        done("make g2 authoritative", world.store.authoritative_set(id, &storage("g2"), at, &s1).await);
+        assert_eq!(world.facts(id).await.generation, Some(Generation(4)));
+    }
 }
 
 /// Who does not trust itself decides nothing, and leaves the electorate.

@@ -77,7 +77,8 @@ stories! {
         under_half_anybody_may_propose, d23_the_same_decision_wins_again, a_race_has_one_winner,
         epochs_are_cluster_wide, an_unknown_repository_loses;
     repositories: creating_records_everything, a_path_belongs_to_one, an_id_belongs_to_one,
-        an_id_asked_for_is_not_given_again, d14_a_repository_made_again_is_another, deleting_answers_what_was_there,
+        an_id_asked_for_is_not_given_again, d14_a_repository_made_again_is_another,
+        d14_facts_of_the_one_before_fit_no_other, deleting_answers_what_was_there,
         renaming_keeps_the_replicas, the_unknown_is_not_found;
     generations: only_current_replicas_move, an_outdated_primary_acknowledges_nothing,
         the_primary_must_have_acknowledged, strangers_do_not_count, racing_increments_all_count,
@@ -87,7 +88,7 @@ stories! {
     replicas: a_mark_shows_in_facts, the_primary_is_not_marked, one_mark_at_a_time, marking_twice_is_done_once,
         deleting_completes_the_mark, the_primary_is_not_deleted, deleting_touches_nothing_else;
     authoritative: it_becomes_primary_and_the_only_current_one, it_makes_the_row, moved_facts_refuse_it,
-        it_needs_no_current_primary;
+        it_needs_no_current_primary, it_is_not_to_be_deleted_any_more;
     assignments: replaced_as_a_whole, moved_facts_refuse_them, none_is_allowed;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }

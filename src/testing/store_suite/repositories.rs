@@ -5,6 +5,7 @@ use crate::core::{
     election::Fence,
     epoch::{FactsVersion, Generation},
     ids::RepositoryId,
+    settings::Profile,
 };
 use crate::store::{CasOutcome, Created, NewRepository, Outcome, Refused, Store, Target};
 use std::{collections::BTreeSet, sync::Arc};
@@ -94,6 +95,28 @@ pub async fn d14_a_repository_made_again_is_another(store: Arc<dyn Store>) {
         assert!(created.epoch > Some(fence.epoch), "a client of the deleted one must be stale");
         let outcome = ok("delete", world.store.repository_delete(new, Some(&fence)).await);
         assert!(matches!(outcome, Outcome::Stale(_)), "{outcome:?}");
+    }
+}
+
+/// D14: made again under the id that it had, it was changed as often as the one before, and has had no primary either.
+/// Still nothing that was decided about the one before is done to it.
+pub async fn d14_facts_of_the_one_before_fit_no_other(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    world.profile(Profile::Praefect).await;
+    let id = world.repository_with("a", None).await;
+    let facts = world.facts(id).await;
+    done("delete", world.store.repository_delete(id, None).await);
+    let again = NewRepository { id: Some(id), ..world.new_repository("a", &["g1"], None) };
+    // A store may as well never give an id again.
+    if let Outcome::Done(_) = create(&world, &again).await {
+        let before = rows(&world.facts(id).await);
+        let late = world.proposal(&facts, Some("g2"), &s1);
+        assert_eq!(world.cas(&late).await, CasOutcome::Lost, "g2 holds no replica of the new one");
+        let at = facts.facts_version;
+        let late = ok("authoritative", world.store.authoritative_set(id, &storage("g2"), at, &s1).await);
+        assert_eq!(late, Outcome::Refused(Refused::FactsMoved));
+        assert_eq!(rows(&world.facts(id).await), before);
     }
 }
 
