@@ -114,6 +114,23 @@ async fn supervisors_come_and_go() {
     assert!(seeds.iter().all(|seed| seed.as_ref().unwrap().settings == patient()));
 }
 
+#[tokio::test]
+async fn the_first_heartbeat_of_a_minute_clears_away_what_is_old() {
+    let fixture = Fixture::new().await;
+    let client = raw(&fixture.url).await;
+    let rows = async || -> i64 { client.query_one("SELECT count(*) FROM changes", &[]).await.unwrap().get(0) };
+    client
+        .batch_execute(
+            "INSERT INTO changes (kind, key, at) VALUES ('votes', 'old', now() - interval '2 hours');
+             UPDATE supervisors SET heartbeat_at = now() - interval '61 seconds'",
+        )
+        .await
+        .unwrap();
+    let before = rows().await;
+    assert!(matches!(fixture.store.supervisor_heartbeat(&fixture.voter).await.unwrap(), Heartbeat::Alive { .. }));
+    assert_eq!(rows().await, before - 1);
+}
+
 fn mine_unlike() -> &'static Settings {
     static UNLIKE: std::sync::OnceLock<Settings> = std::sync::OnceLock::new();
     UNLIKE.get_or_init(|| Settings::of(Profile::Lan))

@@ -8,9 +8,11 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        ElectionStore, HealthStore, Outcome, Refused, RepositoryStore, StorageChange, Target, VoteBatch, VotesWritten,
+        ElectionStore, HealthStore, Heartbeat, Outcome, Refused, RepositoryStore, StorageChange, Target, VoteBatch,
+        VotesWritten,
     },
 };
+use std::time::Duration;
 
 /// Rows of `node_status`: voter, storage, ms since the attempt, ms since the sighting.
 fn votes(rows: &[(&str, &str, i64, i64)]) -> String {
@@ -273,4 +275,20 @@ async fn what_is_old_is_forgotten_when_somebody_registers() {
         assert_eq!(hand.ask(&format!("SELECT COUNT(*) FROM {table}")), left, "{table}");
     }
     assert_eq!(hand.ask("SELECT group_concat(DISTINCT praefect_name) FROM node_status"), "s2");
+}
+
+#[tokio::test]
+async fn the_first_heartbeat_of_a_minute_clears_away_what_is_old() {
+    let database = Database::new();
+    let patient = Settings { voter_ttl: Duration::from_secs(600), ..Settings::of(Profile::Default) };
+    let (store, voter) = database.started(&patient).await;
+    let mut hand = database.hand();
+    hand.run(
+        "INSERT INTO changes (kind, key, at) VALUES ('votes', 'old', CAST(unixepoch('subsec') * 1000 AS INTEGER) - 7200000);
+         UPDATE supervisors SET heartbeat_at = heartbeat_at - 61000",
+    );
+    let old = "SELECT count(*) FROM changes WHERE key = 'old'";
+    assert_eq!(hand.ask(old), "1");
+    assert!(matches!(store.supervisor_heartbeat(&voter).await.unwrap(), Heartbeat::Alive { .. }));
+    assert_eq!(hand.ask(old), "0");
 }

@@ -94,6 +94,10 @@ BEGIN
         RETURN json_build_object('outcome', 'lapsed');
     END IF;
     UPDATE supervisors SET heartbeat_at = clock_timestamp() WHERE name = own_name RETURNING heartbeat_at INTO stamped;
+    -- The first heartbeat of a minute clears away: what only registrations did would not be done for months.
+    IF date_trunc('minute', held.heartbeat_at) < date_trunc('minute', stamped) THEN
+        PERFORM quorate_prune(own_name);
+    END IF;
     RETURN json_build_object('outcome', 'alive', 'at', quorate_micros(stamped), 'settings_revision', rules.revision);
 END $$;
 

@@ -186,6 +186,8 @@ fn heartbeat_at(connection: &mut SqliteConnection, op: StoreOp, name: &str) -> R
     document(connection, op, Statement::new(read).text(name))
 }
 
+const MINUTE_MICROS: i64 = 60_000_000;
+
 fn heartbeat(connection: &mut SqliteConnection, voter: &Voter) -> Result<Heartbeat, Failure> {
     let op = StoreOp::SupervisorHeartbeat;
     let name = voter.name.as_str();
@@ -195,9 +197,15 @@ fn heartbeat(connection: &mut SqliteConnection, voter: &Voter) -> Result<Heartbe
         Some(holder) if holder.incarnation != voter.incarnation => Ok(Heartbeat::Superseded { by: holder.incarnation }),
         Some(holder) if !holder.live => Ok(Heartbeat::Lapsed),
         Some(holder) => {
+            let last = heartbeat_at(connection, op, name)?;
             let stamp = concat!("UPDATE supervisors SET heartbeat_at = ", now!(), " WHERE name = ?1");
             execute(connection, Statement::new(stamp).text(name))?;
-            Ok(Heartbeat::Alive { at: heartbeat_at(connection, op, name)?, settings_revision: holder.revision })
+            let at = heartbeat_at(connection, op, name)?;
+            // The first heartbeat of a minute clears away: what only registrations did would not be done for months.
+            if last.0.div_euclid(MINUTE_MICROS) < at.0.div_euclid(MINUTE_MICROS) {
+                prune(connection, name)?;
+            }
+            Ok(Heartbeat::Alive { at, settings_revision: holder.revision })
         }
     }
 }
