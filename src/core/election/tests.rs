@@ -85,7 +85,7 @@ fn the_first_to_return_waits_for_the_others_even_if_it_is_half_of_them() {
         (vec![row("s1", 0, new)], false),
         (vec![row("s1", 0, new), row("s2", 0, new), row("s3", gone, 60_000_000)], false),
     ] {
-        facts.votes = facts.votes.into_iter().filter(|vote| vote.supervisor == me().name).collect();
+        facts.votes.retain(|vote| vote.supervisor == me().name);
         for other in rows.iter().filter(|other| other.name != me().name && other.heartbeat_age == Age(0)) {
             let more: Vec<_> =
                 facts.votes.iter().map(|vote| VoteRow { supervisor: other.name.clone(), ..vote.clone() }).collect();
