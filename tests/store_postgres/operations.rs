@@ -319,3 +319,28 @@ async fn a_table_emptied_at_once_moves_the_facts() {
         assert_eq!(fixture.store.primary_cas(&proposal).await.unwrap(), CasOutcome::Lost, "{table}");
     }
 }
+
+/// A mark left behind would fall on the next repository of this id, and stand in the way of the path's next owner.
+#[tokio::test]
+async fn deleting_a_repository_ends_its_marks() {
+    let fixture = Fixture::new().await;
+    let (id, epoch) = fixture.create("r", Some("g1")).await;
+    assert_eq!(fixture.store.replica_mark(id, &storage("g3")).await.unwrap(), Outcome::Done(()));
+    let fence = Fence { epoch: epoch.unwrap(), primary: storage("g1") };
+    assert!(matches!(fixture.store.repository_delete(id, Some(&fence)).await.unwrap(), Outcome::Done(_)));
+    let (again, _) = fixture.create("r", Some("g1")).await;
+    assert_eq!(fixture.store.replica_mark(again, &storage("g2")).await.unwrap(), Outcome::Done(()));
+}
+
+#[tokio::test]
+async fn an_operators_word_is_not_taken_by_another_server() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let before = fixture.facts(id).await.facts;
+    raw(&fixture.url).await.batch_execute("UPDATE eras SET timeline = 'another'").await.unwrap();
+    let (store, by) = (&fixture.store, &fixture.voter);
+    let word = store.authoritative_set(id, &storage("g2"), before.facts_version, by).await.unwrap();
+    assert_eq!(word, Outcome::EraChanged);
+    let word = store.authoritative_set(id, &storage("g2"), before.facts_version, by).await.unwrap();
+    assert!(matches!(word, Outcome::Done(epoch) if epoch.era() > before.era), "{word:?}");
+}

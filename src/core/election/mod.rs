@@ -244,3 +244,7 @@ fn must_wait(facts: &ElectionFacts, settings: &Settings, proposer: &Voter) -> Op
     let minority = live.saturating_mul(2) <= facts.supervisors.len();
     (minority && somebody_is_new).then_some(WaitReason::OthersMayReturn)
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

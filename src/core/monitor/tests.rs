@@ -163,6 +163,49 @@ fn a_lapse_is_a_death_and_the_new_incarnation_has_said_nothing() {
     assert_eq!(written(&story.report("g1", Opinion::Up)).unwrap(), (1, vec![(node("g1"), Opinion::Up)]));
 }
 
+#[test]
+fn a_vote_that_was_never_written_dies_with_its_incarnation() {
+    let mut story = Story::voting();
+    let _ = story.report("g1", Opinion::Up);
+    let sent = story.now;
+    let _ = story.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Lapsed) });
+    let _ = story.register(8);
+    assert_eq!(written(&story.feed(Input::Tick)), None, "it has not looked yet");
+    assert_eq!(written(&story.report("g2", Opinion::Up)), Some((1, vec![(node("g2"), Opinion::Up)])));
+}
+
+#[test]
+fn the_answer_to_a_batch_that_was_given_up_frees_nobody() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch: batch.clone(), mine: None });
+    let _ = story.feed(Input::Tick);
+    assert_eq!(story.feed(Input::VotesWritten { batch, mine: Some(true) }), vec![], "the second is under way");
+    assert_eq!(written(&story.report("g2", Opinion::Up)), None);
+}
+
+#[test]
+fn every_row_is_stamped_while_a_praefect_reads_along() {
+    let mut story = Story::voting();
+    let (number, votes) = written(&story.report("g1", Opinion::Up)).unwrap();
+    let batch = WrittenBatch { incarnation: Incarnation(7), number, votes };
+    let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
+    let praefect = VoteRow {
+        supervisor: SupervisorName::new("p1").unwrap(),
+        node: node("g1"),
+        opinion: None,
+        incarnation: None,
+        contact_age: Some(Age(0)),
+        seen_age: None,
+    };
+    let facts = HealthFacts { votes: vec![praefect], supervisors: vec![] };
+    let settings = story.settings.clone();
+    let _ = story.feed(Input::FactsRead(Some((facts, settings))));
+    story.wait(1_000);
+    assert_eq!(written(&story.feed(Input::Tick)).unwrap().1, vec![(node("g1"), Opinion::Up)]);
+}
+
 /// D6: the window of a node's actor outlives the incarnation, its `up` does not.
 #[test]
 fn a_miss_does_not_carry_an_up_into_the_next_incarnation() {
