@@ -75,6 +75,12 @@ impl MemberDoc {
     }
 }
 
+/// The members of a list of them; those that cannot be named are left out.
+#[cfg(feature = "postgres")]
+pub(super) fn members(op: StoreOp, json: &str) -> Result<Vec<MemberRow>, StoreError> {
+    Ok(decode::<Vec<MemberDoc>>(op, json)?.into_iter().filter_map(MemberDoc::row).collect())
+}
+
 /// `{"at","settings","votes":[..],"supervisors":[..]}`
 #[derive(Deserialize)]
 pub(super) struct HealthDoc {

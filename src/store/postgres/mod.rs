@@ -1,7 +1,7 @@
 //! The PostgreSQL store.
 //!
 //! Every operation is one round trip and one transaction: a read is one SELECT that builds the JSON document decoded in
-//! `store::rows`, a write is one call of a function of the migrations. So there is no transaction of ours that could stay
+//! `store::rows` (the facts of an election, read by every lookup, are columns: see `facts`), a write is one call of a function of the migrations. So there is no transaction of ours that could stay
 //! open while its supervisor is frozen, and a pool in front of the server that works by transactions does no harm.
 //!
 //! Three deadlines stand around each: the server's `statement_timeout` and `lock_timeout`, which end the work itself, and
@@ -11,6 +11,7 @@
 mod connect;
 mod election;
 mod errors;
+mod facts;
 mod health;
 mod migrations;
 mod repositories;
@@ -19,6 +20,7 @@ mod wire;
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
 use connect::{Address, Session};
 use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use diesel::{deserialize::FromSqlRow, pg::Pg, sql_types::Untyped};
 use diesel_async::RunQueryDsl;
 use std::{fmt, time::Duration};
 
@@ -142,13 +144,39 @@ impl PostgresStore {
         }
     }
 
+    /// The baseline that the benchmarks compare a lookup with: the recorded primary by one bare SELECT through the same
+    /// pool, with none of the deadlines and checks of an operation. Decides nothing, so nobody may route by it.
+    ///
+    /// # Errors
+    /// Those of any read.
+    #[cfg(feature = "bench")]
+    #[doc(hidden)]
+    pub async fn bare_select(&self, repository: crate::core::ids::RepositoryId) -> Result<Option<String>, StoreError> {
+        let op = StoreOp::ElectionFacts;
+        let lost = |error| StoreError::with_source(op, StoreErrorKind::ConnectionLost, error);
+        let mut session = self.pool.get().await.map_err(lost)?;
+        let statement = Statement::new("SELECT \"primary\" AS document FROM repositories WHERE repository_id = $1");
+        let rows = statement.bigint(repository.0).load::<Document>(&mut session.connection).await;
+        let rows = rows.map_err(|error| StoreError::with_source(op, StoreErrorKind::Other, error))?;
+        Ok(rows.into_iter().next().and_then(|row| row.document))
+    }
+
     /// Sends one statement and returns the document of its row; `None` if it had no row, or an empty one.
     async fn ask(&self, op: StoreOp, statement: Statement) -> Result<Option<String>, StoreError> {
+        let row: Option<Document> = self.first(op, statement).await?;
+        Ok(row.and_then(|row| row.document))
+    }
+
+    /// Sends one statement and returns its first row.
+    async fn first<T>(&self, op: StoreOp, statement: Statement) -> Result<Option<T>, StoreError>
+    where
+        T: FromSqlRow<Untyped, Pg> + Send + 'static,
+    {
         let limit = self.pool.manager().options.statement_timeout.saturating_add(MARGIN);
         let mut session = self.session(op).await?;
         session.driver.in_use = true;
         session.noted.take();
-        let rows = statement.load::<Document>(&mut session.connection);
+        let rows = statement.load::<T>(&mut session.connection);
         let rows = match tokio::time::timeout(limit, rows).await {
             Ok(rows) => rows,
             // Still marked as in use: the pool throws the session away.
@@ -157,7 +185,7 @@ impl PostgresStore {
         match rows {
             Ok(rows) => {
                 session.driver.in_use = false;
-                Ok(rows.into_iter().next().and_then(|row| row.document))
+                Ok(rows.into_iter().next())
             }
             Err(error) => {
                 let (noted, closed) = (session.noted.take(), session.is_closed());

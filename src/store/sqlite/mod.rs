@@ -109,6 +109,19 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// The baseline that the benchmarks compare a lookup with: the recorded primary by one bare SELECT through the same
+    /// pool and the same blocking threads. Decides nothing, so nobody may route by it.
+    ///
+    /// # Errors
+    /// Those of any read.
+    #[cfg(feature = "bench")]
+    #[doc(hidden)]
+    pub async fn bare_select(&self, repository: crate::core::ids::RepositoryId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT \"primary\" AS document FROM repositories WHERE repository_id = ?1";
+        let statement = query::Statement::new(sql).bigint(repository.0);
+        self.read(StoreOp::ElectionFacts, move |connection| query::text(connection, statement)).await
+    }
+
     /// Runs a read: one statement, no transaction around it.
     fn read<T, F>(&self, op: StoreOp, work: F) -> Answer<'_, T>
     where

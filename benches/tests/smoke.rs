@@ -1,0 +1,63 @@
+//! The set-ups work, at sizes that take no time.
+
+use quorate_benches::{
+    ground::{Elections, Kind},
+    proxy,
+    rounds::{self, Story},
+};
+
+#[actix_rt::test]
+async fn a_lookup_answers_what_the_bare_select_reads() {
+    for kind in Kind::ALL {
+        let mut scene = Elections::at_rest(kind, 5, 20).await.unwrap();
+        for _ in 0..20 {
+            let repository = scene.any();
+            let bare = scene.bare(repository).await.unwrap();
+            assert_eq!(scene.lookup(repository).await.unwrap().storage.as_str(), bare, "{kind}");
+            assert_eq!(scene.lookup_by_path(repository).await.unwrap().storage.as_str(), bare, "{kind}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn every_iteration_elects_even_after_the_table_was_turned_back() {
+    for kind in Kind::ALL {
+        let mut scene = Elections::due(kind, 5).await.unwrap();
+        for _ in 0..12 {
+            let repository = scene.any_due().await.unwrap();
+            assert_eq!(scene.bare(repository).await.unwrap(), "g1", "{kind}");
+            let elected = scene.elect(repository).await.unwrap();
+            assert_eq!(scene.bare(repository).await.unwrap(), elected.storage.as_str(), "{kind}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn rounds_write_what_their_profile_says() {
+    for kind in Kind::ALL {
+        for (story, calls, rows) in [(Story::Praefect, 3.0, 6.0), (Story::AtRest, 2.0, 1.0), (Story::OneVote, 2.0, 2.0)]
+        {
+            let cost = rounds::measure(kind, story, 5, 4).await.unwrap();
+            assert_eq!(cost.calls, calls, "{cost:?}");
+            assert!(cost.log > 0.0, "{cost:?}");
+            if kind == Kind::PostgreSQL {
+                assert_eq!((cost.rows, cost.statements), (Some(rows), Some(calls)), "{cost:?}");
+            }
+        }
+    }
+}
+
+/// The statement is prepared once per connection: a lookup is one round trip, not two.
+#[actix_rt::test]
+async fn a_lookup_is_prepared_once() {
+    let scene = Elections::at_rest(Kind::PostgreSQL, 3, 10).await.unwrap();
+    let (url, passed) = proxy::before(scene.ground.url()).await.unwrap();
+    let store = quorate_benches::ground::postgres_at(&url).await.unwrap();
+    let target = quorate::core::election::Target::Id(quorate::core::ids::RepositoryId(1));
+    let [_, _, executed, prepared] = passed.counts();
+    for _ in 0..10 {
+        assert!(quorate::store::ElectionStore::election_facts(&store, &target).await.unwrap().is_some());
+    }
+    let [_, _, executed_after, prepared_after] = passed.counts();
+    assert_eq!((executed_after - executed, prepared_after - prepared), (10, 1));
+}
