@@ -104,7 +104,7 @@ impl Frames {
             }
             self.header.push(*byte);
             let (kind, length) = match (self.started, self.header.as_slice()) {
-                (false, [length @ ..]) => (None, <[u8; 4]>::try_from(length)),
+                (false, length) => (None, <[u8; 4]>::try_from(length)),
                 (true, [kind, length @ ..]) => (Some(*kind), <[u8; 4]>::try_from(length)),
                 (true, []) => continue,
             };

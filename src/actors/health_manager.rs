@@ -73,8 +73,14 @@ impl HealthManager {
         let cells = &config.cells;
         let settings = cells.settings.borrow().clone();
         let nodes = config.nodes.iter().map(|watched| watched.node.clone());
-        let monitor = Monitor::resume(config.name.clone(), settings, nodes, cells.last_incarnation(), cells.revision());
-        Self { config, monitor, clock: MonotonicClock::new() }
+        let mut monitor =
+            Monitor::resume(config.name.clone(), settings, nodes, cells.last_incarnation(), cells.revision());
+        let clock = MonotonicClock::new();
+        if cells.ended.borrow().is_some() {
+            // Whoever took the name must not lose it because its predecessor died once more. Nothing is left to be done.
+            let _ = monitor.handle(clock.now(), Input::Stop);
+        }
+        Self { config, monitor, clock }
     }
 
     /// The only door to the rules: one input in, effects out.

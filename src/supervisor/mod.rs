@@ -11,7 +11,7 @@ mod wiring;
 pub use wiring::Ports;
 
 use crate::{
-    actors::{Cells, Guardian, NodeHandle, Relay, healthy_nodes},
+    actors::{Cells, Guardian, NodeHandle, Relay, healthy_nodes, works_in_rounds},
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
@@ -53,6 +53,7 @@ pub struct Supervisor<C = DefaultConnection> {
 }
 
 struct Inner<C> {
+    heartbeat: Duration,
     request_timeout: Duration,
     store: Arc<dyn Store>,
     cells: Arc<Cells>,
@@ -105,6 +106,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             }
         };
         report_differences(&config.settings, &stored.settings);
+        if let Some(problem) = too_slow_for(config.heartbeat, &stored.settings) {
+            return Err(ConfigError { problems: vec![problem] }.into());
+        }
         let supervisor = Supervisor { inner: Arc::new(wiring::wire(&config, ports, stored)?) };
         if let Err(error) = supervisor.ready(began + config.start_timeout, &config).await {
             supervisor.stop().await;
@@ -238,6 +242,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             let what = format!("{:?} is not allowed: a running cluster stays {:?}", wanted.profile, current);
             problems.push(Problem::new("settings.profile", what));
         }
+        problems.extend(too_slow_for(self.inner.heartbeat, wanted));
         if !problems.is_empty() {
             return Err(ConfigError { problems }.into());
         }
@@ -257,6 +262,15 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             .and_then(Result::ok)
             .unwrap_or_default()
     }
+}
+
+/// A heartbeat that the settings in force would take for a death. Rounds have their own relation.
+fn too_slow_for(heartbeat: Duration, settings: &Settings) -> Option<Problem> {
+    let late = heartbeat.saturating_mul(3) >= settings.voter_ttl && !works_in_rounds(settings.profile);
+    late.then(|| {
+        let what = format!("{heartbeat:?} × 3 must be below the cluster's voter_ttl = {:?}", settings.voter_ttl);
+        Problem::new("heartbeat", what)
+    })
 }
 
 /// Tells which stored settings differ from ours; the stored ones hold.

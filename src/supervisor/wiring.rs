@@ -81,7 +81,8 @@ pub(super) fn wire<T: Transport>(
         name: name.clone(),
         address: config.listen.clone(),
         heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
-        store_timeout: config.request_timeout.min(stored.settings.voter_ttl),
+        // One call that hangs must not be a whole lapse.
+        store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
         round_timeout: config.health.timeout,
         store: ports.store.clone(),
         cells: Arc::clone(&cells),
@@ -119,6 +120,7 @@ pub(super) fn wire<T: Transport>(
         move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
     ));
     Ok(Inner {
+        heartbeat: config.heartbeat,
         request_timeout: config.request_timeout,
         store: ports.store,
         cells,

@@ -301,3 +301,30 @@ async fn a_registration_whose_answer_is_lost_is_not_taken_for_another_process() 
     verdict(&one, "g1", Verdict::Healthy).await;
     assert!(one.voter().is_some());
 }
+
+#[actix::test]
+async fn a_health_manager_rebuilt_after_its_end_takes_no_name_back() {
+    let alone = Alone::registered(Profile::Default).await;
+    alone
+        .cells
+        .ended
+        .send_replace(Some(quorate::core::monitor::Worry::Superseded { by: quorate::core::ids::Incarnation(99) }));
+    let rebuilt = HealthManager::new(HealthManagerConfig {
+        name: name("s1"),
+        address: None,
+        heartbeat: None,
+        store_timeout: ms(2_000),
+        round_timeout: ms(1_000),
+        store: alone.store.clone(),
+        cells: alone.cells.clone(),
+        nodes: Vec::new(),
+    })
+    .start();
+    let registrations = |alone: &Alone| alone.store.activity()[&StoreOp::SupervisorRegister].calls;
+    let before = registrations(&alone);
+    for _ in 0..5 {
+        rebuilt.send(Tick).await.unwrap();
+        tokio::time::sleep(ms(500)).await;
+    }
+    assert_eq!(registrations(&alone), before);
+}

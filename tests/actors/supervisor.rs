@@ -123,3 +123,21 @@ async fn bookkeeping_is_fenced_as_the_documentation_says() {
     assert_eq!(deleted.storages, vec![primary.storage]);
     assert!(matches!(one.primary(&path("r")).await, Err(Error::RepositoryNotFound)));
 }
+
+#[actix::test]
+async fn a_heartbeat_too_slow_for_the_stored_settings_is_refused_at_start_and_by_an_update() {
+    let mut world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let mut settings = one.settings();
+    settings.voter_ttl = ms(2_900);
+    settings.vote_ttl = ms(2_900);
+    let error = one.settings_update(&settings).await.unwrap_err();
+    assert!(error.to_string().contains("1s × 3 must be below the cluster's voter_ttl = 2.9s"), "{error}");
+    // Ours would do, but the stored ones win.
+    world.settings.voter_ttl = ms(30_000);
+    let mut config = world.config("s2");
+    config.heartbeat = ms(2_000);
+    let error = world.assemble(config).await.unwrap_err();
+    assert!(matches!(&error, Error::Config(_)), "{error:?}");
+    assert!(error.to_string().contains("voter_ttl = 5s"), "{error}");
+}
