@@ -37,7 +37,8 @@ async fn rounds_write_what_their_profile_says() {
     for kind in Kind::ALL {
         for (story, calls, rows) in [(Story::Praefect, 3.0, 6.0), (Story::AtRest, 2.0, 1.0), (Story::OneVote, 2.0, 2.0)]
         {
-            let cost = rounds::measure(kind, story, 5, 4).await.unwrap();
+            let cost =
+                rounds::measure(kind, story, 5, 4).await.unwrap_or_else(|error| panic!("{kind} {story:?}: {error:?}"));
             assert_eq!(cost.calls, calls, "{cost:?}");
             assert!(cost.log > 0.0, "{cost:?}");
             if kind == Kind::PostgreSQL {
@@ -54,10 +55,12 @@ async fn a_lookup_is_prepared_once() {
     let (url, passed) = proxy::before(scene.ground.url()).await.unwrap();
     let store = quorate_benches::ground::postgres_at(&url).await.unwrap();
     let target = quorate::core::election::Target::Id(quorate::core::ids::RepositoryId(1));
+    // The first one opens the connection, whose own settings are statements too.
+    assert!(quorate::store::ElectionStore::election_facts(&store, &target).await.unwrap().is_some());
     let [_, _, executed, prepared] = passed.counts();
     for _ in 0..10 {
         assert!(quorate::store::ElectionStore::election_facts(&store, &target).await.unwrap().is_some());
     }
     let [_, _, executed_after, prepared_after] = passed.counts();
-    assert_eq!((executed_after - executed, prepared_after - prepared), (10, 1));
+    assert_eq!((executed_after - executed, prepared_after - prepared), (10, 0));
 }

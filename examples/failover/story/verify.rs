@@ -4,11 +4,18 @@ use super::{
     report::Report,
     traffic::{Ledger, Reads, object},
 };
-use crate::cluster::{Failure, client::Acknowledged, wire::Change, world::World};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::cluster::{Failure, client::Acknowledged, until, wire::Change, world::World};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// How long the last replica may take to catch up once nobody writes any more.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// Holds the whole run to account.
 pub(crate) async fn verify(world: &World, report: &mut Report, ledger: &Ledger, reads: &Reads) -> Result<(), Failure> {
+    settle(world).await;
     let facts = world.client.facts().await?;
     let current = facts.current();
     let mut lost = BTreeSet::new();
@@ -50,6 +57,22 @@ pub(crate) async fn verify(world: &World, report: &mut Report, ledger: &Ledger, 
     );
     report.say("story", what);
     Ok(())
+}
+
+/// The last write may have missed a replica: it is behind then, not lost, and catches up like any other. Who cannot is
+/// told by the reckoning itself.
+async fn settle(world: &World) {
+    let settled = until(SETTLING, "every replica is current again", || async {
+        let mut behind = None;
+        for storage in world.nodes.keys() {
+            if !world.client.facts().await?.current().contains(storage) {
+                world.client.catch_up(storage).await?;
+                behind = Some(storage);
+            }
+        }
+        behind.map_or(Ok(()), |storage| Err(format!("{storage} was behind").into()))
+    });
+    drop(settled.await);
 }
 
 /// The numbers of writes that were acknowledged under an epoch that was over, or by whom it did not belong to. The

@@ -63,7 +63,7 @@ END;
 CREATE TRIGGER facts_version_repositories_insert AFTER INSERT ON repositories
 WHEN NEW.facts_version = 0
 BEGIN
-    UPDATE repositories SET facts_version = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    UPDATE repositories SET facts_version = CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000
         WHERE repository_id = NEW.repository_id;
 END;
 

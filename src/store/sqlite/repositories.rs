@@ -50,12 +50,13 @@ fn create(connection: &mut SqliteConnection, new: &NewRepository) -> Result<Crea
     }
     let epoch = new.primary.as_ref().map(|_| next_epoch(connection, op)).transpose()?;
     // The version of the facts begins at the time, so that a repository made again under an id that it had before
-    // cannot come to a version that somebody still holds from its former life.
+    // cannot come to a version that somebody still holds from its former life. In microseconds, for in milliseconds the
+    // changes of the former life could have run ahead of the clock.
     let row = concat!(
         "INSERT INTO repositories (virtual_storage, relative_path, replica_path, repository_id, \"primary\", ",
         "primary_epoch, generation, facts_version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ",
         now!(),
-        ")"
+        " * 1000)"
     );
     let row = Statement::new(row)
         .text(virtual_storage)
