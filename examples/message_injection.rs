@@ -29,6 +29,7 @@ use quorate::{
     },
     store::memory::MemoryStore,
     testing::{inbox::Inbox, probe::ScriptedNode, wait},
+    transport::TrafficErrors,
 };
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -85,11 +86,14 @@ async fn story() -> Result<(), Box<dyn Error>> {
     let spec = NodeSpec {
         node: node.clone(),
         probe: Arc::new(scripted.clone()),
-        thresholds: Thresholds { fall: 3, rise: 3, window: 10 },
+        thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: Duration::from_millis(300),
         interval: None,
         reports: Relay::to(&manager),
         rounds: Relay::vacant(),
+        errors: None,
+        traffic: TrafficErrors::default(),
+        latency: Arc::new(()),
     };
     // The guardian rebuilds it after a panic; whoever holds the relay finds the new one in the old one's place.
     let place = probe.clone();

@@ -5,6 +5,7 @@ use crate::{
     core::{
         consensus::{Consensus, Opinion},
         election::{Primary, Reason},
+        error_tracker::Traffic,
         evidence::Evidence,
         ids::{NodeId, Storage, SupervisorName, Voter},
         monitor::Worry,
@@ -13,7 +14,7 @@ use crate::{
     store::StoreError,
 };
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 pub(crate) fn health_manager_started() {
     info!(component = "HealthManager", "health manager started");
@@ -52,6 +53,19 @@ pub(crate) fn store_answers_again() {
 pub(crate) fn opinion_changed(node: &NodeId, opinion: Opinion, evidence: Evidence) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
     info!(%virtual_storage, %storage, opinion = opinion.as_str(), evidence = evidence.as_str(), "node health changed");
+}
+
+pub(crate) fn probed(node: &NodeId, took: Duration, outcome: Evidence) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    trace!(%virtual_storage, %storage, took_us = took.as_micros(), outcome = outcome.as_str(), "node probed");
+}
+pub(crate) fn traffic_tripped(node: &NodeId, kind: Traffic) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    warn!(%virtual_storage, %storage, kind = kind.as_str(), "error threshold reached; the node is out for a while");
+}
+pub(crate) fn traffic_on_trial(node: &NodeId, kind: Traffic) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    info!(%virtual_storage, %storage, kind = kind.as_str(), "the node serves and is let back on trial");
 }
 
 pub(crate) fn consensus_changed(consensus: &Consensus) {

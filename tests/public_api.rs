@@ -7,7 +7,7 @@ use quorate::{
         Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor,
         NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, WatchedNode,
     },
-    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, VirtualStorageConfig},
+    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, Secret, VirtualStorageConfig},
     core::{
         assignment::{InvalidReplicationFactor, plan},
         consensus::{
@@ -18,6 +18,7 @@ use quorate::{
             StorageAttributes, Target, WaitReason, candidates_of, decide, refusals, verdicts,
         },
         epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
+        error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth},
         evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         ids::{
             ClusterId, DecisionId, Incarnation, InvalidName, NodeId, RelativePath, RepositoryId, Storage,
@@ -41,7 +42,8 @@ use quorate::{
         control::{GetRestarts, Leave, StopAll},
         election::GetPrimary,
         health::{
-            GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound, Tick,
+            CheckHealth, GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport,
+            RunRound, Tick,
         },
     },
     store::{
@@ -59,7 +61,9 @@ use quorate::{
         store_suite, wait,
     },
     transport::{
-        DialError, DialOptions, HealthProbe, InvalidAddress, Link, NodeAddress, Transport, grpc::GrpcTransport,
+        ByName, DialError, DialOptions, HealthProbe, InvalidAddress, LatencyRecorder, Link, MethodClassifier,
+        NodeAddress, TrafficErrors, Transport,
+        grpc::{GrpcTransport, NodeChannel, TrackErrors, Tracked, TrackedBody},
     },
 };
 

@@ -175,7 +175,8 @@ impl Manager {
         for node in self.nodes.iter().cloned() {
             match self.story {
                 Story::Praefect => {
-                    let report = RoundReport { round: self.ticks, node, evidence: Evidence::Serving };
+                    let report =
+                        RoundReport { round: self.ticks, node, opinion: Opinion::Up, evidence: Evidence::Serving };
                     self.address.send(report).await?;
                 }
                 Story::AtRest | Story::OneVote => self.report(node, Opinion::Up).await?,

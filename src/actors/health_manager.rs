@@ -7,7 +7,7 @@
 use super::{cells::Cells, clock::MonotonicClock, relay::Relay};
 use crate::{
     core::{
-        evidence::Evidence,
+        consensus::Opinion,
         ids::{NodeId, SupervisorName, Voter},
         monitor::{Effect, HeartbeatReply, Input, Monitor, RegisterReply, SettingsInForce, WrittenBatch},
         settings::Profile,
@@ -246,7 +246,7 @@ impl Handler<NodeReport> for HealthManager {
 impl Handler<RoundReport> for HealthManager {
     type Result = ();
     fn handle(&mut self, report: RoundReport, ctx: &mut Context<Self>) {
-        let up = report.evidence == Evidence::Serving;
+        let up = report.opinion == Opinion::Up;
         self.feed(Input::RoundReported { round: report.round, node: report.node, up }, ctx);
     }
 }

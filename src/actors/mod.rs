@@ -22,6 +22,7 @@ mod elector;
 mod guardian;
 mod health_manager;
 mod node;
+mod node_handle;
 mod notifier;
 mod relay;
 
@@ -30,6 +31,7 @@ pub use elector::{ElectorConfig, PerRepositoryElector};
 pub use guardian::{ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
-pub use node::{NodeActor, NodeHandle, NodeSpec};
+pub use node::{NodeActor, NodeSpec};
+pub use node_handle::NodeHandle;
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
 pub use relay::Relay;

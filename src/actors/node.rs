@@ -1,26 +1,33 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
-//! The actor is a shell around [`Prober`]: a tick or an answer goes in, a probe, a report or a reconnect comes out.
+//! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
+//! comes out.
 
 use super::{clock::MonotonicClock, relay::Relay};
 use crate::{
     core::{
         consensus::Opinion,
+        error_tracker::{ErrorLimits, Traffic},
         evidence::Evidence,
-        ids::{NodeId, Storage},
+        ids::NodeId,
         prober::{Effect, Input, Prober, Via},
         window::Thresholds,
     },
-    messages::health::{GetNodeHealth, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound},
+    messages::health::{CheckHealth, GetNodeHealth, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound},
     telemetry,
-    transport::{HealthProbe, Link, NodeAddress},
+    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
 };
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// Probe requests that may wait: the probe under way answers for all, so more would only repeat it.
 const MAILBOX: usize = 16;
+/// Checks that may wait for one probe's outcome. Each is a few words; more would be a caller in a loop.
+const CHECKS: usize = 256;
+/// How long failed traffic is gathered before it is looked at again: a storm costs a hundred wake-ups a second, and
+/// nobody notices a hundredth of a second's delay.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// What a node actor is built from, as often as need be.
 #[derive(Clone)]
@@ -39,6 +46,12 @@ pub struct NodeSpec {
     pub reports: Relay<NodeReport>,
     /// Who hears the outcome of a round.
     pub rounds: Relay<RoundReport>,
+    /// How many of its real calls may fail; `None`: failing traffic says nothing.
+    pub errors: Option<ErrorLimits>,
+    /// Where its real calls that failed are recorded.
+    pub traffic: TrafficErrors,
+    /// Who hears how long each probe took; `()` for nobody.
+    pub latency: Arc<dyn LatencyRecorder>,
 }
 
 /// The actor of one node.
@@ -49,19 +62,31 @@ pub struct NodeActor {
     last: Option<Evidence>,
     reported: Opinion,
     round_open: bool,
+    checks: Vec<oneshot::Sender<Evidence>>,
 }
 
 impl NodeActor {
     /// A node that was never seen.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout);
-        Self { spec, prober, clock: MonotonicClock::new(), last: None, reported: Opinion::None, round_open: false }
+        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        Self {
+            spec,
+            prober,
+            clock: MonotonicClock::new(),
+            last: None,
+            reported: Opinion::None,
+            round_open: false,
+            checks: Vec::new(),
+        }
     }
 
     /// The only door to the rules: one input in, effects out.
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
-        for effect in self.prober.handle(self.clock.now(), input) {
+        let before = self.prober.tripped();
+        let effects = self.prober.handle(self.clock.now(), input);
+        self.tell_of_traffic(before);
+        for effect in effects {
             self.perform(effect, ctx);
         }
     }
@@ -70,24 +95,67 @@ impl NodeActor {
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Probe { number, via, timeout } => {
-                let answer = self.spec.probe.check(via, timeout);
-                let fed = move |evidence, this: &mut Self, ctx: &mut Context<Self>| {
+                self.probe(via, timeout, ctx, move |this, evidence, ctx| {
                     this.feed(Input::Answer { number, evidence }, ctx);
-                };
-                ctx.spawn(answer.into_actor(self).map(fed));
+                });
             }
             Effect::Report { opinion, evidence } => self.report(opinion, evidence),
             Effect::Reconnect => self.spec.probe.reconnect(),
         }
     }
 
+    /// Probes, and hands the outcome on once its time was recorded.
+    fn probe(
+        &mut self,
+        via: Via,
+        timeout: Duration,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, Evidence, &mut Context<Self>) + 'static,
+    ) {
+        let began = self.clock.now();
+        let answer = self.spec.probe.check(via, timeout);
+        ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, ctx| {
+            let took = this.clock.now().since(began);
+            telemetry::probed(&this.spec.node, took, evidence);
+            this.spec.latency.record(&this.spec.node, took, evidence);
+            then(this, evidence, ctx);
+        }));
+    }
+
     fn report(&mut self, opinion: Opinion, evidence: Evidence) {
+        self.note(opinion, evidence);
+        for check in self.checks.drain(..) {
+            // Whoever gave up waiting needs no answer.
+            let _ = check.send(evidence);
+        }
+        // A report that does not fit is made good by the next probe's; the vote lapses if none ever does.
+        self.spec.reports.try_send(NodeReport { node: self.spec.node.clone(), opinion, evidence });
+    }
+
+    fn note(&mut self, opinion: Opinion, evidence: Evidence) {
         self.last = Some(evidence);
         if std::mem::replace(&mut self.reported, opinion) != opinion {
             telemetry::opinion_changed(&self.spec.node, opinion, evidence);
         }
-        // A report that does not fit is made good by the next probe's; the vote lapses if none ever does.
-        self.spec.reports.try_send(NodeReport { node: self.spec.node.clone(), opinion, evidence });
+    }
+
+    fn tell_of_traffic(&self, before: Option<Traffic>) {
+        match (before, self.prober.tripped()) {
+            (None, Some(kind)) => telemetry::traffic_tripped(&self.spec.node, kind),
+            (Some(kind), None) => telemetry::traffic_on_trial(&self.spec.node, kind),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// Looks at failed traffic whenever there is some.
+    fn listen(&self, ctx: &mut Context<Self>) {
+        let traffic = self.spec.traffic.clone();
+        let heard = async move { traffic.recorded().await };
+        ctx.spawn(heard.into_actor(self).map(|(), this: &mut Self, ctx: &mut Context<Self>| {
+            let (reads, writes) = this.spec.traffic.take();
+            this.feed(Input::TrafficFailed { reads, writes }, ctx);
+            ctx.run_later(GATHERING, |this, ctx| this.listen(ctx));
+        }));
     }
 
     fn schedule(&mut self, interval: Duration, ctx: &mut Context<Self>) {
@@ -108,6 +176,9 @@ impl Actor for NodeActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        if self.spec.errors.is_some() {
+            self.listen(ctx);
+        }
         if let Some(interval) = self.spec.interval {
             self.feed(Input::Due, ctx);
             self.schedule(interval, ctx);
@@ -129,98 +200,41 @@ impl Handler<RunRound> for NodeActor {
         if std::mem::replace(&mut self.round_open, true) {
             return;
         }
-        let answer = self.spec.probe.check(Via::Kept, self.spec.timeout);
-        ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, _| {
+        self.probe(Via::Kept, self.spec.timeout, ctx, move |this, evidence, _| {
             this.round_open = false;
-            this.last = Some(evidence);
+            let before = this.prober.tripped();
+            let (opinion, evidence) = this.prober.round(this.clock.now(), evidence);
+            this.tell_of_traffic(before);
+            this.note(opinion, evidence);
             let node = this.spec.node.clone();
-            this.spec.rounds.try_send(RoundReport { round: message.round, node, evidence });
-        }));
+            this.spec.rounds.try_send(RoundReport { round: message.round, node, opinion, evidence });
+        });
+    }
+}
+
+impl Handler<CheckHealth> for NodeActor {
+    type Result = ResponseFuture<Option<Evidence>>;
+    fn handle(&mut self, _: CheckHealth, ctx: &mut Context<Self>) -> Self::Result {
+        self.checks.retain(|check| !check.is_closed());
+        if self.checks.len() >= CHECKS {
+            return Box::pin(std::future::ready(None));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.checks.push(answer);
+        self.feed(Input::Due, ctx);
+        Box::pin(async move { answered.await.ok() })
     }
 }
 
 impl Handler<GetNodeHealth> for NodeActor {
     type Result = NodeHealth;
     fn handle(&mut self, _: GetNodeHealth, _: &mut Context<Self>) -> NodeHealth {
-        let window = self.prober.window();
-        NodeHealth { opinion: window.opinion(), evidence: self.last, window: window.outcomes().collect() }
-    }
-}
-
-/// A node as others see it: names, the connection for real traffic, and what this supervisor thinks of it.
-pub struct NodeHandle<C> {
-    node: NodeId,
-    address: NodeAddress,
-    connection: watch::Receiver<C>,
-    local: watch::Receiver<super::LocalView>,
-    health: Relay<GetNodeHealth>,
-    probe: Relay<ProbeNow>,
-}
-
-impl<C: Clone> NodeHandle<C> {
-    /// A handle of an opened node; `local` is the cell in which the HealthManager publishes who is up.
-    #[must_use]
-    pub fn new(
-        node: NodeId,
-        address: NodeAddress,
-        link: &Link<C>,
-        local: watch::Receiver<super::LocalView>,
-        health: Relay<GetNodeHealth>,
-        probe: Relay<ProbeNow>,
-    ) -> Self {
-        Self { node, address, connection: link.connection.clone(), local, health, probe }
-    }
-    /// Which node.
-    #[must_use]
-    pub fn node(&self) -> &NodeId {
-        &self.node
-    }
-    /// Its storage name.
-    #[must_use]
-    pub fn storage(&self) -> &Storage {
-        &self.node.storage
-    }
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> &NodeAddress {
-        &self.address
-    }
-    /// The connection for real traffic. Ask again for each call: it is replaced when it went silent.
-    #[must_use]
-    pub fn connection(&self) -> C {
-        self.connection.borrow().clone()
-    }
-    /// Whether this supervisor itself sees it up. Routing uses this.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.local.borrow().contains(&self.node)
-    }
-    /// What this supervisor knows of it; `None` if its actor does not answer in a second.
-    pub async fn health(&self) -> Option<NodeHealth> {
-        tokio::time::timeout(Duration::from_secs(1), self.health.send(GetNodeHealth)).await.ok().flatten()
-    }
-    /// Asks for a probe now, whatever the schedule says.
-    pub fn check_health(&self) {
-        self.probe.try_send(ProbeNow);
-    }
-}
-
-impl<C> Clone for NodeHandle<C> {
-    fn clone(&self) -> Self {
-        Self {
-            node: self.node.clone(),
-            address: self.address.clone(),
-            connection: self.connection.clone(),
-            local: self.local.clone(),
-            health: self.health.clone(),
-            probe: self.probe.clone(),
+        NodeHealth {
+            opinion: self.prober.opinion(),
+            evidence: self.last,
+            window: self.prober.window().outcomes().collect(),
+            traffic: self.prober.traffic(self.clock.now()),
         }
-    }
-}
-
-impl<C> std::fmt::Debug for NodeHandle<C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeHandle").field("node", &self.node).field("address", &self.address).finish_non_exhaustive()
     }
 }
 

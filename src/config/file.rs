@@ -1,7 +1,10 @@
 //! The file's keys, one by one.
 
-use super::{Config, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
-use crate::core::settings::{Profile, Settings, WithoutCandidate};
+use super::{Config, HealthConfig, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
+use crate::core::{
+    error_tracker::{ErrorLimits, THRESHOLD_MAX},
+    settings::{Profile, Settings, WithoutCandidate},
+};
 
 /// Reads a file's text. What is missing or wrong keeps its default; what is wrong is a problem.
 pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
@@ -26,12 +29,14 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     set(&mut config.request_timeout, file.duration("request_timeout"));
     database(&mut config, file.section("database"));
     health(&mut config, file.section("health"));
+    failover(&mut config.health, file.section("failover"));
     consensus(&mut config.settings, file.section("consensus"));
     config.virtual_storages = file.each("virtual_storage", |cluster| {
         let name = required(cluster, "name");
         let nodes = cluster.each("node", |node| {
             let (storage, address) = (required(node, "storage"), required(node, "address"));
-            Some(NodeConfig { storage: storage?, address: address? })
+            let token = node.secret("token").unwrap_or_default();
+            Some(NodeConfig { storage: storage?, address: address?, token })
         });
         Some(VirtualStorageConfig { name: name?, nodes })
     });
@@ -55,10 +60,41 @@ fn health(config: &mut Config, mut section: Reader<'_>) {
     set(&mut health.timeout, section.duration("timeout"));
     set(&mut health.thresholds.fall, section.number("fall", 1..=1_000));
     set(&mut health.thresholds.rise, section.number("rise", 1..=1_000));
+    set(&mut health.thresholds.first, section.number("first", 1..=1_000));
     set(&mut health.thresholds.window, section.number("window", 1..=1_000));
     set(&mut health.connect_timeout, section.duration("connect_timeout"));
     set(&mut health.keepalive, section.duration("keepalive"));
     health.tls_ca = section.text("tls_ca").map(Into::into);
+    section.finish();
+}
+
+/// All three of Praefect's keys or none; zero is none, as there.
+fn failover(health: &mut HealthConfig, mut section: Reader<'_>) {
+    const KEYS: [&str; 3] = ["error_threshold_window", "read_error_threshold_count", "write_error_threshold_count"];
+    let [window_key, reads_key, writes_key] = KEYS;
+    let window = section.duration(window_key).filter(|window| !window.is_zero());
+    let mut count = |key| section.number(key, 0..=THRESHOLD_MAX).filter(|count| *count > 0);
+    let (reads, writes) = (count(reads_key), count(writes_key));
+    let cool_down = section.duration("error_cool_down");
+    match (window, reads, writes) {
+        (Some(window), Some(reads), Some(writes)) => {
+            health.errors = Some(ErrorLimits { window, reads, writes, cool_down: cool_down.unwrap_or(window) });
+        }
+        (None, None, None) => {
+            if let Some(cool_down) = cool_down {
+                let what = format!("{cool_down:?} is for nothing: {} are not set", KEYS.join(", "));
+                section.problem("error_cool_down", what);
+            }
+        }
+        (window, reads, writes) => {
+            for (key, missing) in KEYS.into_iter().zip([window.is_none(), reads.is_none(), writes.is_none()]) {
+                if missing {
+                    let what = format!("is missing or 0: errors are counted only if {} are all set", KEYS.join(", "));
+                    section.problem(key, what);
+                }
+            }
+        }
+    }
     section.finish();
 }
 

@@ -8,10 +8,13 @@ mod error;
 mod file;
 mod reader;
 mod relations;
+mod secret;
 
 pub use error::{ConfigError, Problem};
+pub use secret::Secret;
 
 use crate::core::{
+    error_tracker::ErrorLimits,
     ids::{NodeId, Storage, SupervisorName, VirtualStorage},
     settings::{Profile, Settings},
     window::Thresholds,
@@ -90,9 +93,13 @@ pub struct HealthConfig {
     pub interval: Duration,
     /// How long one probe may take. Default 300 ms (`lan` 100 ms, `praefect` 1 s for a whole round).
     pub timeout: Duration,
-    /// Misses in a row that make a node down, and successes in a row that bring it back. Default 3, 3 of 10
-    /// (`lan` 2, 3 of 10; `praefect` the last check only).
+    /// Misses in a row that make a node down, successes in a row that bring it back, and those that a node without an
+    /// opinion needs. Default 3, 3, 1 of 10 (`lan` 2, 3, 1 of 10; `praefect` the last check only). Praefect's old
+    /// manager wanted [`Thresholds::LAST_THREE`].
     pub thresholds: Thresholds,
+    /// How many real calls to a node may fail before it is out for a while (section `failover` of the file). Default
+    /// none: failing traffic says nothing.
+    pub errors: Option<ErrorLimits>,
     /// How long a connection may take to be made. Default 300 ms.
     pub connect_timeout: Duration,
     /// HTTP/2 keepalive of node connections. Default 20 s: servers made with grpc-go refuse faster pings.
@@ -117,6 +124,15 @@ pub struct NodeConfig {
     pub storage: Storage,
     /// Where it listens: `tcp://host:port`, `tls://host:port`, `unix:/path` or `dns:host:port`.
     pub address: String,
+    /// What its clients prove themselves with. Default empty: it wants nothing.
+    pub token: Secret,
+}
+
+impl NodeConfig {
+    /// A node without a token.
+    pub fn new(storage: Storage, address: impl Into<String>) -> Self {
+        Self { storage, address: address.into(), token: Secret::default() }
+    }
 }
 
 impl Config {
@@ -137,7 +153,8 @@ impl Config {
             health: HealthConfig {
                 interval,
                 timeout,
-                thresholds: Thresholds { fall, rise, window },
+                thresholds: Thresholds { fall, rise, first: 1, window },
+                errors: None,
                 connect_timeout: ms(300),
                 keepalive: ms(20_000),
                 tls_ca: None,

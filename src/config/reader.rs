@@ -1,6 +1,6 @@
 //! Takes a TOML table apart key by key, and remembers what was wrong instead of stopping.
 
-use super::Problem;
+use super::{Problem, Secret};
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 use toml::{Table, Value};
 
@@ -49,6 +49,16 @@ impl<'a> Reader<'a> {
             self.mistyped(key, &value, "text in quotes");
         }
         text
+    }
+
+    /// Text that is quoted back in no case, not even if it is none.
+    pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let value = self.take(key)?;
+        let secret = value.as_str().map(Secret::new);
+        if secret.is_none() {
+            self.problem(key, format!("this {} is not allowed: it must be text in quotes", value.type_str()));
+        }
+        secret
     }
 
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {

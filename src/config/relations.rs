@@ -1,13 +1,14 @@
 //! The relations between values that must hold, each told with both values.
 
 use super::{Config, Problem};
-use crate::core::settings::Profile;
+use crate::core::{error_tracker::ErrorLimits, settings::Profile};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Everything that is wrong with a configuration, whoever made it.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     times(config, &mut found);
+    errors(config, &mut found);
     clusters(config, &mut found);
     if config.name.is_none() && config.listen.is_none() {
         found.push(Problem::new("name", "is missing: without a listen address a supervisor needs a name of its own"));
@@ -86,12 +87,20 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
             "a node must be looked at before its vote is retracted",
         );
     }
-    for (key, value) in [("health.fall", health.thresholds.fall), ("health.rise", health.thresholds.rise)] {
+    let thresholds = &health.thresholds;
+    for (key, value) in
+        [("health.fall", thresholds.fall), ("health.rise", thresholds.rise), ("health.first", thresholds.first)]
+    {
         if value == 0 || value > health.thresholds.window {
             let window = health.thresholds.window;
             found.push(Problem::new(key, format!("{value} is not allowed: it must be 1 to health.window = {window}")));
         }
     }
+}
+
+fn errors(config: &Config, found: &mut Vec<Problem>) {
+    let problems = config.health.errors.iter().flat_map(ErrorLimits::problems);
+    found.extend(problems.map(|(key, what)| Problem::new(format!("failover.{key}"), what)));
 }
 
 fn clusters(config: &Config, found: &mut Vec<Problem>) {

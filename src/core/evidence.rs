@@ -1,11 +1,13 @@
-//! What the outcome of one probe says about a node, and about us (docs/protocol.md section 3).
+//! What the outcome of one probe says about a node, and about us (docs/protocol.md section 3). Real traffic has a word
+//! of its own in it, [`Evidence::ErrorRate`].
 //!
 //! A crash announces itself; a timeout is only silence; and some failures are our own. Praefect counts every one of
 //! them alike, as "not seen".
 
+use super::error_tracker::Traffic;
 use serde::Serialize;
 
-/// The outcome of one probe.
+/// The outcome of one probe, or what stands against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
@@ -21,6 +23,9 @@ pub enum Evidence {
     Misconfigured(Misconfigured),
     /// It closed the connection politely (GOAWAY with NO_ERROR): reconnect, nothing else.
     Graceful,
+    /// It may say that it serves, but too many real calls of this kind failed. No probe finds this; the error tracker
+    /// says so.
+    ErrorRate(Traffic),
 }
 
 /// Evidence of a death that announced itself.
@@ -108,6 +113,8 @@ impl Evidence {
             Evidence::Misconfigured(Misconfigured::Unimplemented) => "unimplemented",
             Evidence::Misconfigured(Misconfigured::ForeignFence) => "foreign_fence",
             Evidence::Graceful => "graceful",
+            Evidence::ErrorRate(Traffic::Read) => "read_error_rate",
+            Evidence::ErrorRate(Traffic::Write) => "write_error_rate",
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`window`], [`evidence`], [`prober`] | what one supervisor thinks of one node |
+//! | [`window`], [`evidence`], [`error_tracker`], [`prober`] | what one supervisor thinks of one node |
 //! | [`quorum`], [`consensus`] | what the quorum thinks of it |
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
@@ -20,6 +20,7 @@ pub mod assignment;
 pub mod consensus;
 pub mod election;
 pub mod epoch;
+pub mod error_tracker;
 pub mod evidence;
 pub mod ids;
 pub mod monitor;

@@ -4,9 +4,13 @@
 //! Hard evidence is confirmed once on a fresh connection: a connection dropped while the port stays open is survived,
 //! a refused port is a death at once. A miss is retried at once on a second connection, so that silence costs
 //! `fall` timeouts and not `fall` intervals.
+//!
+//! Real traffic may overrule the window: while its errors keep the node out it is down, whatever probes say. The window
+//! is kept all the same, so that the node is what probes found it to be once it is let back.
 
 use super::{
     consensus::Opinion,
+    error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth},
     evidence::{Evidence, Ours},
     time::Timestamp,
     window::{HealthWindow, Thresholds},
@@ -37,6 +41,13 @@ pub enum Input {
         /// What it says.
         evidence: Evidence,
     },
+    /// Real calls failed.
+    TrafficFailed {
+        /// So many reads.
+        reads: u32,
+        /// So many writes.
+        writes: u32,
+    },
 }
 
 /// What a prober wants done.
@@ -52,11 +63,11 @@ pub enum Effect {
         /// When to give up.
         timeout: Duration,
     },
-    /// Tell what this supervisor thinks of the node now; `evidence` is what the last probe said.
+    /// Tell what this supervisor thinks of the node now.
     Report {
         /// The opinion.
         opinion: Opinion,
-        /// The last outcome.
+        /// What the last probe said, or [`Evidence::ErrorRate`] if real traffic speaks against a node that serves.
         evidence: Evidence,
     },
     /// Replace the kept connection: a half-open one never heals by itself.
@@ -87,20 +98,55 @@ pub struct Prober {
     next: u64,
     in_flight: Option<InFlight>,
     timeouts: u32,
+    tracker: Option<ErrorTracker>,
 }
 
 impl Prober {
-    /// A prober that has seen nothing yet. `timeout` is one probe's.
+    /// A prober that has seen nothing yet. `timeout` is one probe's; without `limits` failing traffic says nothing.
     #[must_use]
-    pub fn new(thresholds: Thresholds, timeout: Duration) -> Self {
-        let window = HealthWindow::new(thresholds);
-        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0 }
+    pub fn new(thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>) -> Self {
+        let (window, tracker) = (HealthWindow::new(thresholds), limits.map(ErrorTracker::new));
+        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0, tracker }
     }
 
     /// The window, for those who ask.
     #[must_use]
     pub fn window(&self) -> &HealthWindow {
         &self.window
+    }
+
+    /// What is known of real traffic; `None` if it is not counted.
+    #[must_use]
+    pub fn traffic(&self, now: Timestamp) -> Option<TrafficHealth> {
+        self.tracker.as_ref().map(|tracker| tracker.health(now))
+    }
+
+    /// Which kind of real traffic keeps the node out.
+    #[must_use]
+    pub fn tripped(&self) -> Option<Traffic> {
+        self.tracker.as_ref().and_then(ErrorTracker::tripped)
+    }
+
+    /// The window's opinion, unless real traffic overrules it.
+    #[must_use]
+    pub fn opinion(&self) -> Opinion {
+        match (self.window.opinion(), self.tripped()) {
+            // Counts as down, too, and says more.
+            (Opinion::Misconfigured, _) => Opinion::Misconfigured,
+            (_, Some(_)) => Opinion::Down,
+            (opinion, None) => opinion,
+        }
+    }
+
+    /// The outcome of a probe that belongs to a round, and what follows from it. A round knows no retries, no
+    /// confirmation and no trouble of our own: whatever is not SERVING was not seen (Praefect's rule).
+    pub fn round(&mut self, now: Timestamp, evidence: Evidence) -> (Opinion, Evidence) {
+        if evidence == Evidence::Serving {
+            self.served(now);
+        } else {
+            self.window.miss();
+        }
+        (self.opinion(), self.shown(evidence))
     }
 
     /// The only door: one input in, effects out.
@@ -113,6 +159,35 @@ impl Prober {
                 Some(probe) => self.answered(now, probe, evidence),
                 None => Vec::new(),
             },
+            Input::TrafficFailed { reads, writes } => self.traffic_failed(now, reads, writes),
+        }
+    }
+
+    fn traffic_failed(&mut self, now: Timestamp, reads: u32, writes: u32) -> Vec<Effect> {
+        let Some(tracker) = &mut self.tracker else { return Vec::new() };
+        let before = tracker.tripped();
+        tracker.failed(now, Traffic::Read, reads);
+        tracker.failed(now, Traffic::Write, writes);
+        match tracker.tripped() {
+            Some(kind) if before.is_none() => {
+                vec![Effect::Report { opinion: self.opinion(), evidence: Evidence::ErrorRate(kind) }]
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    fn served(&mut self, now: Timestamp) {
+        self.window.success();
+        if let Some(tracker) = &mut self.tracker {
+            tracker.served(now);
+        }
+    }
+
+    /// What to tell besides the opinion: a probe's success is no reason for being down.
+    fn shown(&self, evidence: Evidence) -> Evidence {
+        match (evidence, self.tripped()) {
+            (Evidence::Serving, Some(kind)) => Evidence::ErrorRate(kind),
+            (evidence, _) => evidence,
         }
     }
 
@@ -130,7 +205,7 @@ impl Prober {
         match evidence {
             Evidence::Serving => {
                 self.timeouts = 0;
-                self.window.success();
+                self.served(now);
             }
             Evidence::Hard(_) if probe.purpose != Purpose::Confirm && self.window.opinion() != Opinion::Down => {
                 effects.push(self.probe(now, Via::Fresh, Purpose::Confirm));
@@ -147,9 +222,9 @@ impl Prober {
             }
             Evidence::Soft(_) | Evidence::Graceful => self.missed(now, &mut effects),
             Evidence::Misconfigured(_) => self.window.misconfigured(),
-            Evidence::Ours(_) => {}
+            Evidence::Ours(_) | Evidence::ErrorRate(_) => {}
         }
-        effects.push(Effect::Report { opinion: self.window.opinion(), evidence });
+        effects.push(Effect::Report { opinion: self.opinion(), evidence: self.shown(evidence) });
         effects
     }
 

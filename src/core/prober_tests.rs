@@ -1,9 +1,16 @@
 use super::*;
-use crate::core::evidence::{Hard, Misconfigured, Soft};
+use crate::core::{
+    error_tracker::{ErrorLimits, Traffic},
+    evidence::{Hard, Misconfigured, Soft},
+};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 const REFUSED: Evidence = Evidence::Hard(Hard::Refused);
 const SILENCE: Evidence = Evidence::Soft(Soft::Timeout);
+
+const LIMITS: ErrorLimits =
+    ErrorLimits { window: Duration::from_secs(60), reads: 5, writes: 3, cool_down: Duration::from_secs(10) };
+const TOO_MANY: Evidence = Evidence::ErrorRate(Traffic::Write);
 
 struct Story {
     prober: Prober,
@@ -12,7 +19,16 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        Story { prober: Prober::new(Thresholds { fall: 3, rise: 3, window: 10 }, TIMEOUT), now: Timestamp::default() }
+        let thresholds = Thresholds { fall: 3, rise: 3, first: 1, window: 10 };
+        Story { prober: Prober::new(thresholds, TIMEOUT, Some(LIMITS)), now: Timestamp::default() }
+    }
+    fn traffic_failed(&mut self, reads: u32, writes: u32) -> Vec<Effect> {
+        self.prober.handle(self.now, Input::TrafficFailed { reads, writes })
+    }
+    /// One probe, sent and answered.
+    fn probed(&mut self, evidence: Evidence) -> Vec<Effect> {
+        let _ = self.due();
+        self.answer(evidence)
     }
     fn due(&mut self) -> Vec<Effect> {
         self.prober.handle(self.now, Input::Due)
@@ -142,4 +158,77 @@ fn a_node_of_another_cluster_is_shown_as_such_and_needs_rise_to_return() {
             vec![Effect::Report { opinion: expected, evidence: Evidence::Serving }]
         );
     }
+}
+
+#[test]
+fn failing_writes_take_a_node_out_at_once_though_it_says_that_it_serves() {
+    let mut story = Story::up();
+    assert_eq!(story.traffic_failed(4, 2), vec![], "one short of either threshold");
+    assert_eq!(story.traffic_failed(0, 1), vec![Effect::Report { opinion: Opinion::Down, evidence: TOO_MANY }]);
+    assert_eq!(story.traffic_failed(0, 9), vec![], "it is out already");
+    for _ in 0..5 {
+        let effects = story.probed(Evidence::Serving);
+        assert_eq!(effects, vec![Effect::Report { opinion: Opinion::Down, evidence: TOO_MANY }], "the reason stays");
+    }
+}
+
+#[test]
+fn after_the_cool_down_one_healthy_probe_lets_it_back_and_one_error_takes_it_out_again() {
+    let mut story = Story::up();
+    let _ = story.traffic_failed(0, 3);
+    story.now = story.now.after(LIMITS.cool_down);
+    assert_eq!(story.prober.opinion(), Opinion::Down, "time alone does not");
+    let silence = story.probed(SILENCE);
+    assert_eq!(silence.last(), Some(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }));
+    let back = story.answer(Evidence::Serving);
+    assert_eq!(back, vec![Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving }]);
+    assert_eq!(story.traffic_failed(0, 1), vec![Effect::Report { opinion: Opinion::Down, evidence: TOO_MANY }]);
+}
+
+#[test]
+fn whoever_is_let_back_is_what_probes_found_it_to_be() {
+    let mut story = Story::up();
+    let _ = story.probed(REFUSED);
+    let _ = story.answer(REFUSED);
+    let _ = story.traffic_failed(5, 0);
+    story.now = story.now.after(LIMITS.cool_down);
+    for expected in [Opinion::Down, Opinion::Down, Opinion::Up] {
+        let effects = story.probed(Evidence::Serving);
+        assert_eq!(
+            effects,
+            vec![Effect::Report { opinion: expected, evidence: Evidence::Serving }],
+            "rise still holds"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_is_gone_says_so_whatever_its_traffic_did() {
+    let mut story = Story::up();
+    let _ = story.traffic_failed(0, 3);
+    let _ = story.probed(REFUSED);
+    assert_eq!(story.answer(REFUSED), vec![Effect::Report { opinion: Opinion::Down, evidence: REFUSED }]);
+    let evidence = Evidence::Misconfigured(Misconfigured::Tls);
+    assert_eq!(story.probed(evidence), vec![Effect::Report { opinion: Opinion::Misconfigured, evidence }]);
+}
+
+#[test]
+fn without_limits_failing_traffic_says_nothing() {
+    let mut story = Story::up();
+    story.prober = Prober::new(story.prober.thresholds, TIMEOUT, None);
+    let _ = story.probed(Evidence::Serving);
+    assert_eq!(story.traffic_failed(u32::MAX, u32::MAX), vec![]);
+    assert_eq!((story.prober.opinion(), story.prober.traffic(story.now)), (Opinion::Up, None));
+}
+
+#[test]
+fn in_rounds_too_failing_traffic_takes_a_node_out_and_a_round_lets_it_back() {
+    let mut prober = Prober::new(Thresholds { fall: 1, rise: 1, first: 1, window: 1 }, TIMEOUT, Some(LIMITS));
+    let at = |secs| Timestamp(Duration::from_secs(secs));
+    assert_eq!(prober.round(at(0), Evidence::Serving), (Opinion::Up, Evidence::Serving));
+    let _ = prober.handle(at(0), Input::TrafficFailed { reads: 0, writes: 3 });
+    assert_eq!(prober.round(at(1), Evidence::Serving), (Opinion::Down, TOO_MANY));
+    let no_descriptors = Evidence::Ours(Ours::NoDescriptors);
+    assert_eq!(prober.round(at(10), no_descriptors), (Opinion::Down, no_descriptors), "not seen is not seen");
+    assert_eq!(prober.round(at(11), Evidence::Serving), (Opinion::Up, Evidence::Serving));
 }

@@ -1,8 +1,9 @@
 //! The last K outcomes of one node as seen by one supervisor, and what follows from them.
 //!
 //! Down after `fall` misses in a row, up again after `rise` successes in a row (Envoy's and HAProxy's words and
-//! rule). A node that was never seen needs one success only: a start must not be slower than it need be, and a node
-//! that was never up cannot flap. A ratio over the window was rejected: it makes the time to a verdict depend on
+//! rule). A node without an opinion yet needs `first` successes, by default one: a start must not be slower than it
+//! need be, and a node that was never up cannot flap. Praefect's rule for the nodes of its old manager, the last three
+//! checks and no fewer, is [`Thresholds::LAST_THREE`]. A ratio over the window was rejected: it makes the time to a verdict depend on
 //! the past, which an operator cannot predict.
 
 use super::consensus::Opinion;
@@ -16,8 +17,16 @@ pub struct Thresholds {
     pub fall: u32,
     /// Successes in a row that bring a down node back; at least 1, at most `window`.
     pub rise: u32,
+    /// Successes in a row that a node without an opinion needs; at least 1, at most `window`.
+    pub first: u32,
     /// How many outcomes are remembered for those who ask; at most 1,000.
     pub window: u32,
+}
+
+impl Thresholds {
+    /// Praefect's `IsHealthy`: three checks at least, and the last three all succeeded. One failure is enough to be
+    /// down.
+    pub const LAST_THREE: Thresholds = Thresholds { fall: 1, rise: 3, first: 3, window: 3 };
 }
 
 /// The rolling health window of one node.
@@ -56,7 +65,7 @@ impl HealthWindow {
         self.remember(true);
         self.misses = 0;
         self.successes = self.successes.saturating_add(1);
-        let needed = if self.opinion == Opinion::None { 1 } else { self.thresholds.rise };
+        let needed = if self.opinion == Opinion::None { self.thresholds.first } else { self.thresholds.rise };
         if self.successes >= needed {
             self.opinion = Opinion::Up;
         }
@@ -93,7 +102,7 @@ mod tests {
     use super::*;
 
     fn window(fall: u32, rise: u32) -> HealthWindow {
-        HealthWindow::new(Thresholds { fall, rise, window: 10 })
+        HealthWindow::new(Thresholds { fall, rise, first: 1, window: 10 })
     }
 
     #[test]
@@ -123,6 +132,37 @@ mod tests {
         assert_eq!(window.opinion(), Opinion::Up, "one miss of two");
         window.miss();
         assert_eq!(window.opinion(), Opinion::Down);
+    }
+
+    #[test]
+    fn by_the_rule_of_three_up_is_exactly_the_last_three_checks() {
+        // Every history of eight checks; Praefect's rule as its documentation has it.
+        for history in 0_u32..256 {
+            let mut window = HealthWindow::new(Thresholds::LAST_THREE);
+            assert_eq!(window.opinion(), Opinion::None, "unchecked");
+            let mut checks = Vec::new();
+            for check in 0..8 {
+                let served = history & (1 << check) != 0;
+                checks.push(served);
+                if served {
+                    window.success()
+                } else {
+                    window.miss()
+                }
+                let healthy = checks.len() >= 3 && checks[checks.len() - 3..].iter().all(|served| *served);
+                assert_eq!(window.opinion() == Opinion::Up, healthy, "{checks:?}");
+                assert!(window.outcomes().eq(checks[checks.len().saturating_sub(3)..].iter().copied()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_rule_is_another_one() {
+        let mut window = window(3, 3);
+        window.success();
+        assert_eq!(window.opinion(), Opinion::Up, "one success, not three");
+        window.miss();
+        assert_eq!(window.opinion(), Opinion::Up, "one failure is not enough");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::core::{
     consensus::Opinion,
+    error_tracker::TrafficHealth,
     evidence::Evidence,
     ids::{NodeId, Storage, VirtualStorage},
 };
@@ -13,6 +14,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct ProbeNow;
+
+/// To a node actor: probe now, and answer with the outcome once it is there: that of the first probe, confirmed if it
+/// was hard evidence, or [`Evidence::ErrorRate`] if the node serves but its traffic keeps it out. A probe under way
+/// answers for this one too. `None`: too many ask at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Option<Evidence>")]
+pub struct CheckHealth;
 
 /// To a node actor, in profile `praefect`: one probe for this round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -30,7 +38,7 @@ pub struct NodeReport {
     pub node: NodeId,
     /// What it thinks now.
     pub opinion: Opinion,
-    /// What the probe said.
+    /// Why: what the probe said, or [`Evidence::ErrorRate`].
     pub evidence: Evidence,
 }
 
@@ -42,7 +50,10 @@ pub struct RoundReport {
     pub round: u64,
     /// About which node.
     pub node: NodeId,
-    /// What the probe said. Only SERVING counts as seen.
+    /// What follows for the node. By the profile's own thresholds up is whatever answered SERVING just now. Only up
+    /// counts as seen.
+    pub opinion: Opinion,
+    /// Why: what the probe said, or [`Evidence::ErrorRate`].
     pub evidence: Evidence,
 }
 
@@ -56,10 +67,13 @@ pub struct GetNodeHealth;
 pub struct NodeHealth {
     /// What it thinks.
     pub opinion: Opinion,
-    /// What the last probe said; `None` before the first.
+    /// Why: what the last probe said, or [`Evidence::ErrorRate`] if its traffic keeps it out though it serves; `None`
+    /// before the first.
     pub evidence: Option<Evidence>,
     /// The last outcomes, oldest first.
     pub window: Vec<bool>,
+    /// What its traffic says; `None` if that is not counted.
+    pub traffic: Option<TrafficHealth>,
 }
 
 /// To the HealthManager: a heartbeat is due; in profile `praefect`, a round.

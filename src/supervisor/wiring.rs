@@ -6,7 +6,7 @@ use crate::{
         Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
         Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
     },
-    config::{Config, ConfigError, Problem},
+    config::{Config, ConfigError, NodeConfig, Problem, Secret},
     core::{
         ids::{NodeId, SupervisorName},
         monitor::SettingsInForce,
@@ -16,7 +16,7 @@ use crate::{
     transport::{Link, NodeAddress, Transport},
 };
 use actix::prelude::*;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -29,6 +29,7 @@ pub struct Ports<T> {
 struct OpenedNode<C> {
     node: NodeId,
     address: NodeAddress,
+    token: Secret,
     link: Link<C>,
 }
 
@@ -46,16 +47,14 @@ pub(super) fn wire<T: Transport>(
     let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
 
     let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
-    for OpenedNode { node, address, link } in opened {
-        let (probe, round, health) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
-        handles.push(NodeHandle::new(
-            node.clone(),
-            address,
-            &link,
-            cells.local.subscribe(),
-            health.clone(),
-            probe.clone(),
-        ));
+    // Hard evidence is confirmed by a second probe; the second on top is for an actor that is being rebuilt.
+    let check_limit = config.health.timeout * 2 + Duration::from_secs(1);
+    let latency = ports.transport.latency();
+    for OpenedNode { node, address, token, link } in opened {
+        let (probe, round, health, check) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
+        let local = cells.local.subscribe();
+        let handle = NodeHandle::new(node.clone(), address, &link, local, health.clone(), check.clone());
+        handles.push(handle.with_token(token).with_check_limit(check_limit));
         watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
         let spec = NodeSpec {
             node,
@@ -65,6 +64,9 @@ pub(super) fn wire<T: Transport>(
             interval: (!rounds).then_some(config.health.interval),
             reports: reports.clone(),
             rounds: round_reports.clone(),
+            errors: config.health.errors,
+            traffic: link.traffic,
+            latency: Arc::clone(&latency),
         };
         let label = format!("node {}", spec.node);
         children.push(ChildSpec::new(
@@ -74,6 +76,7 @@ pub(super) fn wire<T: Transport>(
                 probe.set(address.clone().recipient());
                 round.set(address.clone().recipient());
                 health.set(address.clone().recipient());
+                check.set(address.clone().recipient());
             },
         ));
     }
@@ -136,11 +139,14 @@ pub(super) fn wire<T: Transport>(
 
 fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
     let (mut opened, mut problems) = (Vec::new(), Vec::new());
-    for (node, address) in config.nodes() {
+    let configured = config.virtual_storages.iter().flat_map(|cluster| {
+        cluster.nodes.iter().map(|node| (NodeId::new(cluster.name.clone(), node.storage.clone()), node))
+    });
+    for (node, NodeConfig { address, token, .. }) in configured {
         match address.parse::<NodeAddress>() {
             Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
             Ok(address) => match transport.open(&address) {
-                Ok(link) => opened.push(OpenedNode { node, address, link }),
+                Ok(link) => opened.push(OpenedNode { node, address, token: token.clone(), link }),
                 Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
             },
         }

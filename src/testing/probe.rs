@@ -2,10 +2,11 @@
 
 use crate::{
     core::{
+        error_tracker::Traffic,
         evidence::{Evidence, Soft},
         prober::Via,
     },
-    transport::{DialError, HealthProbe, Link, NodeAddress, Transport},
+    transport::{DialError, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport},
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -30,6 +31,7 @@ pub struct ScriptedNode {
     behaviour: Arc<watch::Sender<Behaviour>>,
     probes: Arc<watch::Sender<Vec<Via>>>,
     connection: Arc<watch::Sender<u64>>,
+    traffic: TrafficErrors,
 }
 
 impl Default for ScriptedNode {
@@ -40,6 +42,7 @@ impl Default for ScriptedNode {
             behaviour: Arc::new(watch::Sender::new(serving)),
             probes: Arc::new(watch::Sender::new(Vec::new())),
             connection: Arc::new(watch::Sender::new(0)),
+            traffic: TrafficErrors::default(),
         }
     }
 }
@@ -61,6 +64,10 @@ impl ScriptedNode {
     pub fn panics(&self, panics: bool) {
         self.behaviour.send_modify(|now| now.panics = panics);
     }
+    /// Fails so many real calls of this kind, as if somebody had made them.
+    pub fn fails_traffic(&self, kind: Traffic, calls: u32) {
+        (0..calls).for_each(|_| self.traffic.record(kind));
+    }
     /// Over which connections it was probed so far, in order.
     #[must_use]
     pub fn probes(&self) -> Vec<Via> {
@@ -74,7 +81,7 @@ impl ScriptedNode {
     /// A link to it, as a transport would open one.
     #[must_use]
     pub fn link(&self) -> Link<u64> {
-        Link { probe: Arc::new(self.clone()), connection: self.connection.subscribe() }
+        Link { probe: Arc::new(self.clone()), connection: self.connection.subscribe(), traffic: self.traffic.clone() }
     }
 }
 
@@ -98,12 +105,31 @@ impl HealthProbe for ScriptedNode {
 }
 
 /// A transport whose nodes are scripted, by address. A connection is the number of times it was replaced.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct ScriptedTransport {
     nodes: Arc<Mutex<BTreeMap<String, ScriptedNode>>>,
+    latency: Arc<dyn LatencyRecorder>,
+}
+
+impl Default for ScriptedTransport {
+    fn default() -> Self {
+        Self { nodes: Arc::default(), latency: Arc::new(()) }
+    }
+}
+
+impl std::fmt::Debug for ScriptedTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScriptedTransport").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
 }
 
 impl ScriptedTransport {
+    /// The same nodes, with somebody who hears how long each probe took.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Arc<dyn LatencyRecorder>) -> Self {
+        self.latency = latency;
+        self
+    }
     /// The node at this address, which serves until told otherwise.
     #[must_use]
     pub fn node(&self, address: &str) -> ScriptedNode {
@@ -116,5 +142,8 @@ impl Transport for ScriptedTransport {
     type Connection = u64;
     fn open(&self, address: &NodeAddress) -> Result<Link<u64>, DialError> {
         Ok(self.node(&address.to_string()).link())
+    }
+    fn latency(&self) -> Arc<dyn LatencyRecorder> {
+        Arc::clone(&self.latency)
     }
 }

@@ -5,13 +5,19 @@
 //! work. Connections are lazy, are made again whenever they are needed, and never wait longer for having failed
 //! before: with growing pauses a node that was away for a minute would stay away for another one.
 //!
+//! A link also carries the other way what its traffic found: calls that the node failed ([`TrafficErrors`]).
+//!
 //! The adapter is `grpc`; tests bring scripted ones.
 
 mod address;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod latency;
+mod traffic;
 
 pub use address::{DNS_PORT, InvalidAddress, NodeAddress, Place};
+pub use latency::LatencyRecorder;
+pub use traffic::{ByName, MethodClassifier, TrafficErrors};
 
 use crate::core::{evidence::Evidence, prober::Via};
 use futures_util::future::BoxFuture;
@@ -83,6 +89,10 @@ pub trait Transport: Send + Sync + 'static {
     type Connection: Clone + Send + Sync + 'static;
     /// Opens a link. Never waits, and an unreachable node is no error.
     fn open(&self, address: &NodeAddress) -> Result<Link<Self::Connection>, DialError>;
+    /// Who hears how long each probe took. Default nobody.
+    fn latency(&self) -> Arc<dyn LatencyRecorder> {
+        Arc::new(())
+    }
 }
 
 /// One node, opened.
@@ -91,6 +101,9 @@ pub struct Link<C> {
     pub probe: Arc<dyn HealthProbe>,
     /// The kept connection; a new value each time it was replaced.
     pub connection: watch::Receiver<C>,
+    /// Where calls over the connection that the node failed are recorded. One per link: two nodes of one name, or at
+    /// one address, do not share it.
+    pub traffic: TrafficErrors,
 }
 
 impl<C> std::fmt::Debug for Link<C> {

@@ -20,6 +20,7 @@ use quorate::{
     },
     store::{StoreErrorKind, StoreOp, memory::MemoryStore},
     testing::{inbox::Inbox, probe::ScriptedNode, wait},
+    transport::TrafficErrors,
 };
 use std::sync::Arc;
 
@@ -27,11 +28,14 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
     NodeSpec {
         node: node("g1"),
         probe: Arc::new(probe.clone()),
-        thresholds: Thresholds { fall: 3, rise: 3, window: 10 },
+        thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: ms(300),
         interval: None,
         reports,
         rounds,
+        errors: None,
+        traffic: TrafficErrors::default(),
+        latency: Arc::new(()),
     }
 }
 
@@ -92,7 +96,7 @@ async fn a_round_that_finds_the_last_one_open_is_not_answered_twice() {
     actor.send(RunRound { round: 1 }).await.unwrap();
     actor.send(RunRound { round: 2 }).await.unwrap();
     tokio::time::sleep(ms(500)).await;
-    assert_eq!(rounds.all(), vec![RoundReport { round: 1, node: node("g1"), evidence: Evidence::Serving }]);
+    assert_eq!(rounds.all(), vec![seen(1, "g1")]);
 }
 
 /// A HealthManager without node actors: the test is its nodes and its timer.
@@ -259,17 +263,21 @@ async fn our_own_trouble_moves_no_vote_but_lets_it_lapse() {
     alone.verdict("g1", Verdict::Undecided).await;
 }
 
+fn seen(round: u64, about: &str) -> RoundReport {
+    RoundReport { round, node: node(about), opinion: Opinion::Up, evidence: Evidence::Serving }
+}
+
 #[actix::test]
 async fn a_round_counts_late_and_missing_reports_as_not_seen() {
     let alone = alone(Profile::Praefect);
     alone.manager.send(Tick).await.unwrap();
-    alone.manager.send(RoundReport { round: 1, node: node("g1"), evidence: Evidence::Serving }).await.unwrap();
-    alone.manager.send(RoundReport { round: 7, node: node("g2"), evidence: Evidence::Serving }).await.unwrap();
+    alone.manager.send(seen(1, "g1")).await.unwrap();
+    alone.manager.send(seen(7, "g2")).await.unwrap();
     let cells = alone.cells.clone();
     wait::until("the round is over", LIMIT, || cells.consensus.borrow().is_some()).await;
     let consensus = alone.cells.consensus.borrow().clone().unwrap();
     assert_eq!(consensus.healthy(), [(vs(), [storage("g1")].into())].into());
-    alone.manager.send(RoundReport { round: 1, node: node("g2"), evidence: Evidence::Serving }).await.unwrap();
+    alone.manager.send(seen(1, "g2")).await.unwrap();
     assert_eq!(alone.manager.send(GetHealthyNodes).await.unwrap().0, [(vs(), vec![storage("g1")])].into());
 }
 

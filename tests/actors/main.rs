@@ -4,6 +4,8 @@ mod drills;
 mod elections;
 mod guardian;
 mod health;
+mod nodes;
 mod notifier;
 mod supervisor;
+mod traffic;
 mod world;

@@ -5,3 +5,4 @@ mod evidence;
 mod nodes;
 mod returning;
 mod tls;
+mod traffic;

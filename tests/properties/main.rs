@@ -6,6 +6,7 @@ mod assignment;
 mod consensus;
 mod election;
 mod epoch;
+mod error_tracker;
 mod histories;
 mod planted;
 mod scene;

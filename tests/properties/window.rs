@@ -8,7 +8,12 @@ use quorate::core::{
 };
 
 fn thresholds() -> impl Strategy<Value = Thresholds> {
-    (1_u32..5, 1_u32..5, 5_u32..12).prop_map(|(fall, rise, window)| Thresholds { fall, rise, window })
+    (1_u32..5, 1_u32..5, 1_u32..5, 5_u32..12).prop_map(|(fall, rise, first, window)| Thresholds {
+        fall,
+        rise,
+        first,
+        window,
+    })
 }
 
 fn lived(thresholds: Thresholds, outcomes: &[bool]) -> HealthWindow {
@@ -38,7 +43,7 @@ proptest! {
     #[test]
     fn a_fall_needs_fall_misses(thresholds in thresholds(), before in vec(any::<bool>(), 0..30)) {
         let mut window = lived(thresholds, &before);
-        (0..thresholds.rise).for_each(|_| window.success());
+        (0..thresholds.rise.max(thresholds.first)).for_each(|_| window.success());
         for n in 1..=thresholds.fall {
             prop_assert_eq!(window.opinion(), Opinion::Up, "after {} misses", n - 1);
             window.miss();

@@ -3,6 +3,7 @@
 use crate::lab::{Kind, LIMIT, Lab, node, on_both, supervisor};
 use actix::{Actor, Addr};
 use quorate::{
+    Config,
     actors::{
         Cells, HealthManager, HealthManagerConfig, NodeActor, NodeSpec, Notifier, Relay, Subscribers, WatchedNode,
     },
@@ -13,7 +14,6 @@ use quorate::{
         ids::NodeId,
         monitor::SettingsInForce,
         settings::{Profile, Settings},
-        window::Thresholds,
     },
     messages::{
         consensus::{ConsensusChanged, Subscribe},
@@ -25,6 +25,7 @@ use quorate::{
         probe::ScriptedNode,
         wait,
     },
+    transport::TrafficErrors,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -70,11 +71,14 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
         let actor = NodeActor::new(NodeSpec {
             node: node.clone(),
             probe: Arc::new(script.clone()),
-            thresholds: Thresholds { fall: 3, rise: 3, window: 10 },
+            thresholds: Config::new(settings.profile, "sqlite:unused").health.thresholds,
             timeout: Duration::from_secs(1),
             interval: None,
             reports: reports.clone(),
             rounds: rounds.clone(),
+            errors: None,
+            traffic: TrafficErrors::default(),
+            latency: Arc::new(()),
         })
         .start();
         watching.push(WatchedNode { node: node.clone(), probe: Relay::to(&actor), round: Relay::to(&actor) });

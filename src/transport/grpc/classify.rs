@@ -19,15 +19,23 @@ pub(super) struct Failure {
 }
 
 pub(super) fn status(status: &Status) -> Failure {
-    let mut found = None;
-    let mut connecting_timed_out = false;
-    let mut next = status.source();
+    let (found, connecting_timed_out) = chain(status.source());
+    Failure { evidence: found.unwrap_or_else(|| code(status.code())), connecting_timed_out }
+}
+
+/// What an error and those beneath it say; `None` if nothing in particular.
+pub(super) fn beneath(error: &(dyn Error + 'static)) -> Option<Evidence> {
+    chain(Some(error)).0
+}
+
+fn chain(mut next: Option<&(dyn Error + 'static)>) -> (Option<Evidence>, bool) {
+    let (mut found, mut connecting_timed_out) = (None, false);
     while let Some(error) = next {
         connecting_timed_out |= matches!(error.downcast_ref(), Some(ConnectFailure::TimedOut(_)));
         found = one(error).or(found);
         next = error.source();
     }
-    Failure { evidence: found.unwrap_or_else(|| code(status.code())), connecting_timed_out }
+    (found, connecting_timed_out)
 }
 
 /// What one link of the chain says by itself.

@@ -6,14 +6,21 @@
 //! whose peer fell silent for as long as the kernel does. That is what `reconnect` is for.
 //!
 //! Each link has one kept channel, over which real traffic goes and regular probes too: that probes its connection as
-//! well as the node. A probe on a fresh connection goes to the address that the kept one last reached, for a name may
+//! well as the node. Probes are not traffic: whether real calls fail is counted around the channel ([`TrackErrors`]), and
+//! probes go beneath that. A probe on a fresh connection goes to the address that the kept one last reached, for a name may
 //! stand for several machines and only one of them is being judged.
 
 mod classify;
 mod connector;
 mod socket;
+mod tracking;
 
-use super::{DialError, DialOptions, HealthProbe, Link, NodeAddress, Place, Transport};
+pub use tracking::{TrackErrors, Tracked, TrackedBody};
+
+use super::{
+    ByName, DialError, DialOptions, HealthProbe, LatencyRecorder, Link, MethodClassifier, NodeAddress, Place,
+    TrafficErrors, Transport,
+};
 use crate::core::{
     evidence::{Evidence, Hard, Misconfigured, Soft},
     prober::Via,
@@ -25,12 +32,18 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tower::Layer;
+
+/// What real traffic to a node goes over: for any generated client, and with its errors counted.
+pub type NodeChannel = Tracked<Channel>;
 
 /// Opens links over gRPC.
 #[derive(Clone)]
 pub struct GrpcTransport {
     options: DialOptions,
     certificates: Option<Certificate>,
+    classifier: Arc<dyn MethodClassifier>,
+    latency: Arc<dyn LatencyRecorder>,
 }
 
 impl std::fmt::Debug for GrpcTransport {
@@ -50,7 +63,21 @@ impl GrpcTransport {
                 DialError::Certificates { path: path.clone(), source }
             })?),
         };
-        Ok(Self { options, certificates })
+        Ok(Self { options, certificates, classifier: Arc::new(ByName), latency: Arc::new(()) })
+    }
+
+    /// The same with another opinion of what reads and what writes. Default [`ByName`].
+    #[must_use]
+    pub fn with_classifier(mut self, classifier: Arc<dyn MethodClassifier>) -> Self {
+        self.classifier = classifier;
+        self
+    }
+
+    /// The same with somebody who hears how long each probe took. Default nobody.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Arc<dyn LatencyRecorder>) -> Self {
+        self.latency = latency;
+        self
     }
 
     fn endpoint(&self, address: &NodeAddress) -> Result<Endpoint, DialError> {
@@ -87,14 +114,21 @@ impl GrpcTransport {
 }
 
 impl Transport for GrpcTransport {
-    type Connection = Channel;
+    type Connection = NodeChannel;
 
     /// Must be called within a tokio runtime: the channel's worker is spawned there.
-    fn open(&self, address: &NodeAddress) -> Result<Link<Channel>, DialError> {
+    fn open(&self, address: &NodeAddress) -> Result<Link<NodeChannel>, DialError> {
         let endpoint = self.endpoint(address)?;
         let connector = Connector::new(address, self.options.connect_timeout);
-        let (kept, connection) = watch::channel(endpoint.connect_with_connector_lazy(connector.clone()));
-        Ok(Link { probe: Arc::new(GrpcProbe(Arc::new(Inner { endpoint, connector, kept }))), connection })
+        let traffic = TrafficErrors::default();
+        let track = TrackErrors::new(traffic.clone(), Arc::clone(&self.classifier));
+        let (kept, connection) = watch::channel(track.layer(endpoint.connect_with_connector_lazy(connector.clone())));
+        let probe = Arc::new(GrpcProbe(Arc::new(Inner { endpoint, connector, track, kept })));
+        Ok(Link { probe, connection, traffic })
+    }
+
+    fn latency(&self) -> Arc<dyn LatencyRecorder> {
+        Arc::clone(&self.latency)
     }
 }
 
@@ -103,7 +137,8 @@ struct GrpcProbe(Arc<Inner>);
 struct Inner {
     endpoint: Endpoint,
     connector: Connector,
-    kept: watch::Sender<Channel>,
+    track: TrackErrors,
+    kept: watch::Sender<NodeChannel>,
 }
 
 impl HealthProbe for GrpcProbe {
@@ -123,7 +158,7 @@ impl HealthProbe for GrpcProbe {
 
     fn reconnect(&self) {
         let channel = self.0.endpoint.connect_with_connector_lazy(self.0.connector.clone());
-        self.0.kept.send_replace(channel);
+        self.0.kept.send_replace(self.0.track.layer(channel));
     }
 }
 
@@ -132,7 +167,7 @@ impl Inner {
         match via {
             Via::Kept => {
                 let started = Instant::now();
-                let channel = self.kept.borrow().clone();
+                let channel = self.kept.borrow().get_ref().clone();
                 match ask(channel.clone()).await {
                     Ok(evidence) => evidence,
                     // An attempt to connect stands still while nobody waits for it, so a probe may be handed the

@@ -1,0 +1,138 @@
+//! A node as those outside see it.
+
+use super::{cells::LocalView, relay::Relay};
+use crate::{
+    config::Secret,
+    core::{
+        evidence::Evidence,
+        ids::{NodeId, Storage},
+    },
+    error::Error,
+    messages::health::{CheckHealth, GetNodeHealth, NodeHealth},
+    transport::{Link, NodeAddress, TrafficErrors},
+};
+use std::time::Duration;
+use tokio::{sync::watch, time::timeout};
+
+/// How long a node's actor may take to answer what it knows already.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A node as others see it: names, the connection for real traffic, and what this supervisor thinks of it.
+///
+/// Its identity is the pair of virtual storage and storage: two nodes whose storages have one name share nothing.
+pub struct NodeHandle<C> {
+    node: NodeId,
+    address: NodeAddress,
+    token: Secret,
+    check_limit: Duration,
+    connection: watch::Receiver<C>,
+    traffic: TrafficErrors,
+    local: watch::Receiver<LocalView>,
+    health: Relay<GetNodeHealth>,
+    check: Relay<CheckHealth>,
+}
+
+impl<C: Clone> NodeHandle<C> {
+    /// A handle of an opened node without a token; `local` is the cell in which the HealthManager publishes who is up.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        address: NodeAddress,
+        link: &Link<C>,
+        local: watch::Receiver<LocalView>,
+        health: Relay<GetNodeHealth>,
+        check: Relay<CheckHealth>,
+    ) -> Self {
+        let (connection, traffic) = (link.connection.clone(), link.traffic.clone());
+        let (token, check_limit) = (Secret::default(), Duration::from_secs(10));
+        Self { node, address, token, check_limit, connection, traffic, local, health, check }
+    }
+    /// The same with the token that its clients need. Default empty.
+    #[must_use]
+    pub fn with_token(mut self, token: Secret) -> Self {
+        self.token = token;
+        self
+    }
+    /// The same with another limit to [`NodeHandle::check_health`]: two probes, for hard evidence is confirmed, and
+    /// the time that they may have to wait for the actor. Default 10 s.
+    #[must_use]
+    pub fn with_check_limit(mut self, limit: Duration) -> Self {
+        self.check_limit = limit;
+        self
+    }
+    /// Which node.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+    /// Its storage name.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.node.storage
+    }
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &NodeAddress {
+        &self.address
+    }
+    /// What its clients prove themselves with; empty if it wants nothing. Never shown.
+    #[must_use]
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+    /// The connection for real traffic. Ask again for each call: it is replaced when it went silent. Over gRPC it comes
+    /// with the error tracking.
+    #[must_use]
+    pub fn connection(&self) -> C {
+        self.connection.borrow().clone()
+    }
+    /// Where calls that the node failed are recorded, for those who reach it over channels of their own.
+    #[must_use]
+    pub fn traffic(&self) -> &TrafficErrors {
+        &self.traffic
+    }
+    /// Whether this supervisor itself sees it up. Routing uses this.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.local.borrow().contains(&self.node)
+    }
+    /// What this supervisor knows of it; `None` if its actor does not answer in a second.
+    pub async fn health(&self) -> Option<NodeHealth> {
+        timeout(ANSWER, self.health.send(GetNodeHealth)).await.ok().flatten()
+    }
+    /// Probes now, whatever the schedule says, and answers the outcome: [`Evidence::Serving`] is the only good one. It
+    /// enters the health window like any other probe's, and [`NodeHandle::is_healthy`] follows from the window.
+    ///
+    /// A probe under way answers for this one too. Errors: [`Error::Busy`] with too many checks at once,
+    /// [`Error::Timeout`], [`Error::Stopped`].
+    pub async fn check_health(&self) -> Result<Evidence, Error> {
+        match timeout(self.check_limit, self.check.send(CheckHealth)).await {
+            Ok(Some(Some(outcome))) => Ok(outcome),
+            Ok(Some(None)) => Err(Error::Busy),
+            Ok(None) => Err(Error::Stopped),
+            Err(_) => Err(Error::Timeout(self.check_limit)),
+        }
+    }
+}
+
+impl<C> Clone for NodeHandle<C> {
+    fn clone(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+            address: self.address.clone(),
+            token: self.token.clone(),
+            check_limit: self.check_limit,
+            connection: self.connection.clone(),
+            traffic: self.traffic.clone(),
+            local: self.local.clone(),
+            health: self.health.clone(),
+            check: self.check.clone(),
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for NodeHandle<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeHandle").field("node", &self.node).field("address", &self.address).finish_non_exhaustive()
+    }
+}
