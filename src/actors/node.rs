@@ -1,7 +1,7 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
 //! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
-//! comes out.
+//! comes out. One that was rebuilt has forgotten which errors its traffic met: if they go on, it finds out again.
 
 use super::{clock::MonotonicClock, relay::Relay};
 use crate::{

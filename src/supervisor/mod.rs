@@ -40,7 +40,9 @@ use tokio::{
 };
 
 #[cfg(feature = "grpc")]
-type DefaultConnection = <crate::transport::grpc::GrpcTransport as Transport>::Connection;
+use crate::transport::grpc::GrpcTransport;
+#[cfg(feature = "grpc")]
+type DefaultConnection = <GrpcTransport as Transport>::Connection;
 #[cfg(not(feature = "grpc"))]
 type DefaultConnection = ();
 
@@ -82,8 +84,17 @@ impl Supervisor {
     /// [`Error::Config`] (all problems at once, malformed addresses among them), [`Error::StoreUnavailable`],
     /// [`Error::NameInUse`], [`Error::NotReady`] after `start_timeout`; nothing is left running then.
     pub async fn start(config: Config) -> Result<Supervisor, Error> {
+        Self::start_with(config, |transport| transport).await
+    }
+
+    /// As [`Supervisor::start`], over a transport that was told more than a configuration can say: which methods write
+    /// (`GrpcTransport::with_classifier`), or who hears how long probes take (`GrpcTransport::with_latency`).
+    pub async fn start_with(
+        config: Config,
+        told: impl FnOnce(GrpcTransport) -> GrpcTransport,
+    ) -> Result<Supervisor, Error> {
         config.validate()?;
-        let transport = open::transport(&config)?;
+        let transport = told(open::transport(&config)?);
         let deadline = Instant::now() + config.start_timeout;
         let waited = config.start_timeout;
         let store = timeout_at(deadline, open::store(&config))

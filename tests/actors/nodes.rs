@@ -68,6 +68,19 @@ async fn checks_at_the_same_time_share_one_probe() {
 }
 
 #[actix::test]
+async fn more_checks_at_once_than_may_wait_are_refused_and_no_other_is() {
+    let world = World::new(Profile::Default);
+    let one = unhurried(&world, Thresholds { fall: 3, rise: 3, first: 1, window: 10 }).await;
+    let handle = one.node(&node("g1")).unwrap();
+    world.node("g1").takes(ms(200));
+    let outcomes = futures_util::future::join_all((0..300).map(|_| handle.check_health())).await;
+    let served = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Evidence::Serving))).count();
+    let busy = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::Busy))).count();
+    assert_eq!((served, busy), (256, 44));
+    assert_eq!(handle.check_health().await.unwrap(), Evidence::Serving, "there is room again");
+}
+
+#[actix::test]
 async fn a_check_of_a_stopped_supervisor_says_so() {
     let world = World::new(Profile::Default);
     let one = world.supervisor("s1").await;

@@ -260,3 +260,44 @@ async fn an_embedders_classifier_is_asked_instead_of_the_default_one() {
     assert_eq!(client.recorded("GetTrailers14").await, (0, 1));
     assert_eq!(client.recorded("PutTrailers14").await, (0, 0), "not counted at all");
 }
+
+/// The whole way: a client's calls over the connection of a started supervisor's node.
+#[cfg(feature = "sqlite")]
+#[actix::test]
+async fn a_node_whose_real_writes_fail_is_taken_out_and_let_back_while_every_probe_succeeds() {
+    use quorate::{
+        Config, Supervisor,
+        config::{NodeConfig, VirtualStorageConfig},
+        core::{error_tracker::ErrorLimits, ids::NodeId, settings::Profile},
+    };
+    let place = tempfile::tempdir().unwrap();
+    let mut config = Config::new(Profile::Lan, format!("sqlite:{}", place.path().join("q.db").display()));
+    config.name = Some("s1".parse().unwrap());
+    let (window, cool_down) = (Duration::from_secs(60), Duration::from_secs(1));
+    config.health.errors = Some(ErrorLimits { window, reads: 100, writes: 3, cool_down });
+    let node = NodeId::new("v".parse().unwrap(), "g1".parse().unwrap());
+    let nodes = vec![NodeConfig::new(node.storage.clone(), serve().await)];
+    config.virtual_storages = vec![VirtualStorageConfig { name: node.virtual_storage.clone(), nodes }];
+    let classifier = Arc::new(|path: &str| path.contains("/Put").then_some(Traffic::Write));
+    let one = Supervisor::start_with(config, |transport| transport.with_classifier(classifier)).await.unwrap();
+    let handle = one.node(&node).unwrap();
+    let limit = Duration::from_secs(20);
+    wait::until("up", limit, || handle.is_healthy()).await;
+
+    let client = Client { channel: handle.connection(), errors: TrafficErrors::default() };
+    for method in ["GetHeaders14", "PutHeaders5", "PutHeaders14", "PutTrailers14"] {
+        client.call(method).await.unwrap_err();
+    }
+    let writes = async || handle.health().await.and_then(|health| health.traffic).map(|traffic| traffic.writes);
+    wait::until_async("two writes are counted", limit, async || writes().await == Some(2)).await;
+    assert!(handle.is_healthy());
+    client.call("PutHeaders13").await.unwrap_err();
+    wait::until("out", limit, || !handle.is_healthy()).await;
+    let health = handle.health().await.unwrap();
+    assert_eq!(health.evidence, Some(Evidence::ErrorRate(Traffic::Write)));
+    assert!(health.window.iter().all(|served| *served), "no probe ever failed: {:?}", health.window);
+    wait::until("back", limit, || handle.is_healthy()).await;
+    client.call("PutHeaders14").await.unwrap_err();
+    wait::until("one more error, and out again", limit, || !handle.is_healthy()).await;
+    one.stop().await;
+}

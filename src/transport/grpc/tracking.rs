@@ -237,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_judged_once_though_headers_and_body_both_tell_of_its_end() {
+        let errors = TrafficErrors::default();
+        let mut call = Call(Some((errors.clone(), Traffic::Write)));
+        call.answered(&http::Response::builder().header(GRPC_STATUS, "14").body(()).unwrap());
+        call.broke(&Status::unavailable(""));
+        assert_eq!(errors.take(), (0, 1));
+    }
+
+    #[test]
     fn trouble_of_our_own_is_not_the_nodes() {
         let no_descriptors = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
         assert!(!is_the_nodes(&no_descriptors));
