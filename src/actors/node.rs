@@ -81,8 +81,15 @@ impl NodeActor {
         }
     }
 
+    /// Keeps what a probe said. A failure is told when it begins or changes its kind, not once per probe.
+    fn saw(&mut self, evidence: Evidence) {
+        if self.last.replace(evidence) != Some(evidence) {
+            telemetry::probed(&self.spec.node, evidence);
+        }
+    }
+
     fn report(&mut self, opinion: Opinion, evidence: Evidence) {
-        self.last = Some(evidence);
+        self.saw(evidence);
         if std::mem::replace(&mut self.reported, opinion) != opinion {
             telemetry::opinion_changed(&self.spec.node, opinion, evidence);
         }
@@ -132,7 +139,7 @@ impl Handler<RunRound> for NodeActor {
         let answer = self.spec.probe.check(Via::Kept, self.spec.timeout);
         ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, _| {
             this.round_open = false;
-            this.last = Some(evidence);
+            this.saw(evidence);
             let node = this.spec.node.clone();
             this.spec.rounds.try_send(RoundReport { round: message.round, node, evidence });
         }));
