@@ -4,4 +4,5 @@
 mod evidence;
 mod nodes;
 mod returning;
+mod storage_node;
 mod tls;
