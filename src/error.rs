@@ -128,6 +128,23 @@ pub enum GrpcCode {
     Unavailable = 14,
 }
 
+impl GrpcCode {
+    /// The name, as a metric's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GrpcCode::InvalidArgument => "invalid_argument",
+            GrpcCode::DeadlineExceeded => "deadline_exceeded",
+            GrpcCode::NotFound => "not_found",
+            GrpcCode::ResourceExhausted => "resource_exhausted",
+            GrpcCode::FailedPrecondition => "failed_precondition",
+            GrpcCode::Aborted => "aborted",
+            GrpcCode::Internal => "internal",
+            GrpcCode::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Error {
     /// The gRPC code that stands for this.
     #[must_use]

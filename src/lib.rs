@@ -15,6 +15,7 @@
 //! | [`messages`], [`actors`] | to talk to the actors, or to start some of them alone |
 //! | [`fencing`] | for storage nodes: refuse stale epochs |
 //! | [`store`], [`transport`] | the ports, and the adapters behind them |
+//! | [`telemetry`] | to hear the metrics with an exporter of your own |
 //! | [`testing`] | doubles and the store conformance suite, for your own tests |
 //!
 //! ```no_run
@@ -30,7 +31,8 @@
 //! # }
 //! ```
 //!
-//! Features are layers: without any, only [`core`] is built; `postgres`, `sqlite`, `grpc` and `testing` add theirs.
+//! Features are layers: without any, only [`core`] is built; `postgres`, `sqlite`, `grpc`, `metrics` and `testing` add
+//! theirs.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unreachable_pub, rustdoc::broken_intra_doc_links)]
@@ -65,7 +67,7 @@ pub mod store;
 #[cfg(feature = "runtime")]
 mod supervisor;
 #[cfg(feature = "runtime")]
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "runtime")]

@@ -6,7 +6,7 @@
 
 use crate::{
     messages::control::{GetRestarts, StopAll},
-    telemetry,
+    telemetry::{self, Meter},
 };
 use actix::prelude::*;
 use std::{collections::BTreeMap, time::Duration};
@@ -55,6 +55,7 @@ struct Child {
 pub struct Guardian {
     children: Vec<Child>,
     stopping: bool,
+    meter: Meter,
 }
 
 impl Guardian {
@@ -62,7 +63,14 @@ impl Guardian {
     #[must_use]
     pub fn new(specs: Vec<ChildSpec>) -> Self {
         let child = |spec| Child { spec, task: None, started: Instant::now(), pause: PAUSE.0, restarts: 0 };
-        Self { children: specs.into_iter().map(child).collect(), stopping: false }
+        Self { children: specs.into_iter().map(child).collect(), stopping: false, meter: Meter::default() }
+    }
+
+    /// Rebuilds are counted there.
+    #[must_use]
+    pub fn metered(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
     }
 
     fn start(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -83,6 +91,7 @@ impl Guardian {
         let pause = child.pause;
         child.pause = pause.saturating_mul(2).min(PAUSE.1);
         child.restarts = child.restarts.saturating_add(1);
+        self.meter.actor_restarted(&child.spec.name);
         telemetry::actor_died(&child.spec.name, panicked, child.restarts, pause);
         ctx.run_later(pause, move |this, ctx| this.start(index, ctx));
     }

@@ -7,7 +7,7 @@
 use super::{cells::Cells, clock::MonotonicClock, relay::Relay};
 use crate::{
     core::{
-        consensus::Opinion,
+        consensus::{Consensus, Opinion},
         ids::{NodeId, SupervisorName, Voter},
         monitor::{Effect, HeartbeatReply, Input, Monitor, RegisterReply, SettingsInForce, WrittenBatch},
         settings::Profile,
@@ -18,11 +18,11 @@ use crate::{
         health::{GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Tick},
     },
     store::{HealthStore, Heartbeat, Registered, Registration, StoreError, VoteBatch, VotesWritten},
-    telemetry,
+    telemetry::{self, Meter},
 };
 use actix::prelude::*;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Reports that may wait: 4,096 nodes may report in one burst; what does not fit is made good by the next probe's.
 const MAILBOX: usize = 4_096;
@@ -64,6 +64,9 @@ pub struct HealthManager {
     config: HealthManagerConfig,
     monitor: Monitor,
     clock: MonotonicClock,
+    meter: Meter,
+    /// When the heartbeat or round under way began, until all votes were read back.
+    round_began: Option<Instant>,
 }
 
 impl HealthManager {
@@ -80,7 +83,13 @@ impl HealthManager {
             // Whoever took the name must not lose it because its predecessor died once more. Nothing is left to be done.
             let _ = monitor.handle(clock.now(), Input::Stop);
         }
-        Self { config, monitor, clock }
+        Self { config, monitor, clock, meter: Meter::default(), round_began: None }
+    }
+
+    /// Rounds and the consensus are measured there.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// The only door to the rules: one input in, effects out.
@@ -108,6 +117,7 @@ impl HealthManager {
                 });
             }
             Effect::Heartbeat { sent, voter } => {
+                self.round_began.get_or_insert_with(Instant::now);
                 self.ask(ctx, async move { store.supervisor_heartbeat(&voter).await }, move |answer| {
                     Input::HeartbeatAnswered { sent, reply: answer.map(heartbeat_reply) }
                 });
@@ -121,7 +131,11 @@ impl HealthManager {
                 });
             }
             Effect::ReadFacts => {
-                self.ask(ctx, async move { store.health_facts().await }, |answer| {
+                let (began, meter) = (self.round_began.take(), self.meter.clone());
+                self.ask(ctx, async move { store.health_facts().await }, move |answer| {
+                    if let (Some(began), true) = (began, answer.is_some()) {
+                        meter.round(began.elapsed());
+                    }
                     let read = answer.map(|read| {
                         let stored = read.settings;
                         (read.facts, SettingsInForce { revision: stored.revision, settings: stored.settings })
@@ -136,6 +150,7 @@ impl HealthManager {
                 }
             }
             Effect::OpenRound { round } => {
+                self.round_began.get_or_insert_with(Instant::now);
                 for node in &self.config.nodes {
                     node.round.try_send(RunRound { round });
                 }
@@ -148,9 +163,9 @@ impl HealthManager {
             Effect::PublishLocal(up) => drop(self.config.cells.local.send_replace(Arc::new(up))),
             Effect::Publish(consensus) => {
                 telemetry::consensus_changed(&consensus);
-                self.config.cells.consensus.send_replace(Some(Arc::new(consensus)));
+                self.put_consensus(consensus);
             }
-            Effect::Refresh(consensus) => drop(self.config.cells.consensus.send_replace(Some(Arc::new(consensus)))),
+            Effect::Refresh(consensus) => self.put_consensus(consensus),
             Effect::SettingsChanged(settings) => drop(self.config.cells.settings.send_replace(settings)),
             Effect::Worry(worry) => telemetry::worry(&self.config.name, worry),
             Effect::Ended(worry) => {
@@ -161,6 +176,13 @@ impl HealthManager {
             // Performed by the handler of `Leave`, which waits for it.
             Effect::Leave(_) => {}
         }
+    }
+
+    fn put_consensus(&self, consensus: Consensus) {
+        let cells = &self.config.cells;
+        let policy = cells.settings.borrow().settings.policy;
+        self.meter.consensus(cells.consensus.borrow().as_deref(), &consensus, policy);
+        cells.consensus.send_replace(Some(Arc::new(consensus)));
     }
 
     /// Asks the store within its deadline and feeds the answer back; `None` stands for a database that did not answer.
@@ -179,7 +201,10 @@ impl HealthManager {
                     telemetry::store_failed(&error);
                     Err(telemetry::Causes(&error).to_string())
                 }
-                Err(_) => Err(format!("no answer within {limit:?}")),
+                Err(_) => {
+                    telemetry::store_silent(limit);
+                    Err(format!("no answer within {limit:?}"))
+                }
             };
             this.complain(answer.as_ref().err().cloned());
             this.feed(input(answer.ok()), ctx);

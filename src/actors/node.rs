@@ -104,6 +104,13 @@ impl NodeActor {
         }
     }
 
+    /// Keeps what a probe said. A failure is told when it begins or changes its kind, not once per probe.
+    fn saw(&mut self, evidence: Evidence) {
+        if self.last.replace(evidence) != Some(evidence) {
+            telemetry::probe_changed(&self.spec.node, evidence);
+        }
+    }
+
     /// Probes, and hands the outcome on once its time was recorded.
     fn probe(
         &mut self,
@@ -133,7 +140,7 @@ impl NodeActor {
     }
 
     fn note(&mut self, opinion: Opinion, evidence: Evidence) {
-        self.last = Some(evidence);
+        self.saw(evidence);
         if std::mem::replace(&mut self.reported, opinion) != opinion {
             telemetry::opinion_changed(&self.spec.node, opinion, evidence);
         }

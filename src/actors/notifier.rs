@@ -8,7 +8,7 @@ use super::cells::Cells;
 use crate::{
     core::epoch::Revision,
     messages::consensus::{ConsensusChanged, Subscribe},
-    telemetry,
+    telemetry::{self, Meter},
 };
 use actix::prelude::*;
 use std::{
@@ -35,13 +35,20 @@ pub struct Notifier {
     cells: Arc<Cells>,
     subscribers: Subscribers,
     retrying: Option<Duration>,
+    meter: Meter,
 }
 
 impl Notifier {
     /// A notifier in the place of whichever served these subscribers before.
     #[must_use]
     pub fn new(cells: Arc<Cells>, subscribers: Subscribers) -> Self {
-        Self { cells, subscribers, retrying: None }
+        Self { cells, subscribers, retrying: None, meter: Meter::default() }
+    }
+
+    /// Skipped revisions are counted there.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// Brings everybody to the last revision; answers whether somebody's mailbox was full.
@@ -58,6 +65,7 @@ impl Notifier {
                     let skipped = latest.revision.0.saturating_sub(subscriber.seen.0).saturating_sub(1);
                     if skipped > 0 && subscriber.seen != Revision::default() {
                         telemetry::subscriber_is_slow(skipped);
+                        self.meter.revisions_skipped(skipped);
                     }
                     subscriber.seen = latest.revision;
                     true

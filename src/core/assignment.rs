@@ -49,6 +49,13 @@ pub fn plan(
     Ok(order.into_iter().take(want).cloned().chain(foreign).collect())
 }
 
+/// The storages that should host a repository: those assigned that are configured, and every configured one if none is.
+#[must_use]
+pub fn hosts(configured: &BTreeSet<Storage>, assigned: &BTreeSet<Storage>) -> BTreeSet<Storage> {
+    let known: BTreeSet<Storage> = assigned.intersection(configured).cloned().collect();
+    if known.is_empty() { configured.clone() } else { known }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,18 @@ pub enum Verdict {
     Undecided,
 }
 
+impl Verdict {
+    /// The name, as a metric's label and a log field.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Healthy => "healthy",
+            Verdict::Unhealthy => "unhealthy",
+            Verdict::Undecided => "undecided",
+        }
+    }
+}
+
 /// How many votes make a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -36,6 +48,15 @@ impl QuorumPolicy {
         match self {
             QuorumPolicy::Majority => "majority",
             QuorumPolicy::Half => "half",
+        }
+    }
+
+    /// How many votes up it takes to be healthy in an electorate of this size.
+    #[must_use]
+    pub fn votes_needed(self, electorate: u32) -> u32 {
+        match self {
+            QuorumPolicy::Majority => (electorate / 2).saturating_add(1),
+            QuorumPolicy::Half => electorate.div_ceil(2).max(1),
         }
     }
 }
@@ -93,6 +114,17 @@ mod tests {
         assert_eq!(tally(2, 1, 3).verdict(QuorumPolicy::Majority), Verdict::Healthy);
         assert_eq!(tally(0, 2, 3).verdict(QuorumPolicy::Majority), Verdict::Unhealthy);
         assert_eq!(tally(0, 0, 0).verdict(QuorumPolicy::Majority), Verdict::Undecided);
+    }
+
+    #[test]
+    fn the_votes_needed_are_the_fewest_that_suffice() {
+        for policy in [QuorumPolicy::Majority, QuorumPolicy::Half] {
+            for n in 1..20 {
+                let needed = policy.votes_needed(n);
+                assert_eq!(tally(needed, 0, n).verdict(policy), Verdict::Healthy, "{policy:?} {n}");
+                assert_ne!(tally(needed - 1, 0, n).verdict(policy), Verdict::Healthy, "{policy:?} {n}");
+            }
+        }
     }
 
     #[test]

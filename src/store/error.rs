@@ -97,6 +97,28 @@ pub enum StoreErrorKind {
     Other,
 }
 
+impl StoreErrorKind {
+    /// The name, as a metric's label: never what the database said.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            StoreErrorKind::InvalidUrl(_) => "invalid_url",
+            StoreErrorKind::Unreachable => "unreachable",
+            StoreErrorKind::Authentication => "authentication",
+            StoreErrorKind::DatabaseMissing => "database_missing",
+            StoreErrorKind::TooOld { .. } => "too_old",
+            StoreErrorKind::NotMigrated(_) => "not_migrated",
+            StoreErrorKind::NewerSchema(_) => "newer_schema",
+            StoreErrorKind::ReadOnly => "read_only",
+            StoreErrorKind::Locked => "locked",
+            StoreErrorKind::Timeout => "timeout",
+            StoreErrorKind::ConnectionLost => "connection_lost",
+            StoreErrorKind::BadRow(_) => "bad_row",
+            StoreErrorKind::Other => "other",
+        }
+    }
+}
+
 /// A database that cannot answer: which operation, what kind, and the cause beneath.
 #[derive(Debug)]
 pub struct StoreError {

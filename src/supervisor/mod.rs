@@ -29,7 +29,7 @@ use crate::{
         health::{HealthyNodes, Tick},
     },
     store::{Store, StoredSettings},
-    telemetry,
+    telemetry::{self, Meter, MeteredStore},
     transport::Transport,
 };
 use actix::prelude::*;
@@ -65,6 +65,7 @@ struct Inner<C> {
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
     subscribe: Relay<Subscribe>,
+    meter: Meter,
     cluster: ClusterId,
 }
 
@@ -84,13 +85,15 @@ impl Supervisor {
     /// [`Error::Config`] (all problems at once, malformed addresses among them), [`Error::StoreUnavailable`],
     /// [`Error::NameInUse`], [`Error::NotReady`] after `start_timeout`; nothing is left running then.
     pub async fn start(config: Config) -> Result<Supervisor, Error> {
-        Self::start_with(config, |transport| transport).await
+        Self::start_with(config, Meter::default(), |transport| transport).await
     }
 
-    /// As [`Supervisor::start`], over a transport that was told more than a configuration can say: which methods write
-    /// (`GrpcTransport::with_classifier`), or who hears how long probes take (`GrpcTransport::with_latency`).
+    /// As [`Supervisor::start`], with somebody who hears the metrics, and over a transport that was told more than a
+    /// configuration can say: which methods write (`GrpcTransport::with_classifier`), or who hears how long probes take
+    /// (`GrpcTransport::with_latency`).
     pub async fn start_with(
         config: Config,
+        meter: Meter,
         told: impl FnOnce(GrpcTransport) -> GrpcTransport,
     ) -> Result<Supervisor, Error> {
         config.validate()?;
@@ -100,7 +103,7 @@ impl Supervisor {
         let store = timeout_at(deadline, open::store(&config))
             .await
             .map_err(|_| Error::NotReady { waited, reason: "the database did not open in time".to_owned() })??;
-        Self::assemble(config.clone(), Ports { store, transport }).await
+        Self::assemble(config.clone(), Ports { store, transport, meter }).await
     }
 }
 
@@ -109,6 +112,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     pub async fn assemble<T: Transport<Connection = C>>(config: Config, ports: Ports<T>) -> Result<Self, Error> {
         config.validate()?;
         let began = Instant::now();
+        let ports = Ports { store: MeteredStore::around(ports.store, &ports.meter), ..ports };
         let stored = match timeout(config.start_timeout, ports.store.settings_seed(&config.settings)).await {
             Ok(stored) => stored?,
             Err(_) => {
@@ -166,6 +170,14 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Who is primary? If a change is due, it is made first. Errors: see [`GetPrimary`]; also [`Error::Superseded`]
     /// once a newer process has the name, and [`Error::Stopped`].
     pub async fn primary(&self, target: &Target) -> Result<Primary, Error> {
+        let began = Instant::now();
+        let answer = self.ask_elector(target).await;
+        let outcome = answer.as_ref().map_or_else(|error| error.grpc_code().as_str(), |_| "ok");
+        self.inner.meter.lookup(outcome, began.elapsed());
+        answer
+    }
+
+    async fn ask_elector(&self, target: &Target) -> Result<Primary, Error> {
         if let Some(end) = self.ended() {
             return Err(end);
         }

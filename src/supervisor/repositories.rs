@@ -10,7 +10,7 @@ use crate::{
         assignment,
         election::{Fence, Target},
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         quorum::QuorumPolicy,
     },
     error::Error,
@@ -27,7 +27,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Creates a repository at generation 0. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
     /// `PathTaken` or `IdTaken`, [`Error::StoreUnavailable`].
     pub async fn repository_create(&self, new: &NewRepository) -> Result<Created, Error> {
-        if !self.inner.nodes.iter().any(|handle| handle.node().virtual_storage == new.virtual_storage) {
+        if self.configured(&new.virtual_storage).is_empty() {
             return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
         }
         self.done(self.inner.store.repository_create(new)).await
@@ -121,13 +121,23 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         self.done(self.inner.store.assignments_replace(repository, expected, assignments)).await
     }
 
+    /// The storages that should host a repository: those assigned that are configured here, and every configured one if
+    /// none is. Errors: [`Error::VirtualStorageNotFound`], [`Error::RepositoryNotFound`], [`Error::StoreUnavailable`].
+    pub async fn assignments(&self, target: &Target) -> Result<BTreeSet<Storage>, Error> {
+        self.known(target)?;
+        let facts = self.repository(target).await?.facts;
+        let assigned = facts.assignments.into_iter().collect();
+        Ok(assignment::hosts(&self.configured(&facts.virtual_storage), &assigned))
+    }
+
     /// Sets how many storages should host a repository, and answers which. Grows with the primary first, then by lot;
-    /// shrinks by lot, never the primary. Errors: [`Error::ReplicationFactor`], [`Error::Contended`].
+    /// shrinks by lot, never the primary. Errors: [`Error::VirtualStorageNotFound`], [`Error::RepositoryNotFound`],
+    /// [`Error::ReplicationFactor`], [`Error::Contended`]; nothing was changed then.
     pub async fn replication_factor_set(&self, target: &Target, factor: u32) -> Result<BTreeSet<Storage>, Error> {
+        self.known(target)?;
         for _ in 0..ROUNDS_MAX {
             let facts = self.repository(target).await?.facts;
-            let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == facts.virtual_storage);
-            let configured: BTreeSet<Storage> = here.map(|handle| handle.storage().clone()).collect();
+            let configured = self.configured(&facts.virtual_storage);
             let assigned = facts.assignments.iter().cloned().collect();
             let planned = assignment::plan(factor, &configured, &assigned, facts.primary.as_ref(), lot())?;
             match self.assignments_replace(facts.repository, facts.facts_version, &planned).await {
@@ -154,11 +164,15 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             .collect();
         let pick = usize::try_from(lot()).unwrap_or(0).checked_rem(serving.len()).unwrap_or(0);
         if let Some(handle) = serving.get(pick) {
+            self.inner.meter.read_routed(handle.node());
             return Ok((*handle).clone());
         }
         let primary = self.primary(target).await?;
         let node = NodeId::new(primary.virtual_storage, primary.storage.clone());
         let handle = self.node(&node).filter(|handle| handle.is_healthy()).cloned();
+        if handle.is_some() {
+            self.inner.meter.read_routed(&node);
+        }
         handle.ok_or(Error::PrimaryNotHealthy { storage: primary.storage, epoch: primary.epoch })
     }
 
@@ -171,6 +185,22 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn takes_unfenced(&self) -> bool {
         self.settings().policy == QuorumPolicy::Half
+    }
+
+    /// A virtual storage that is named must be configured here.
+    fn known(&self, target: &Target) -> Result<(), Error> {
+        match target {
+            Target::Path(named, _) if self.configured(named).is_empty() => {
+                Err(Error::VirtualStorageNotFound(named.clone()))
+            }
+            Target::Path(..) | Target::Id(_) => Ok(()),
+        }
+    }
+
+    /// The storages of a virtual storage that are configured here.
+    fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
+        let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == *virtual_storage);
+        here.map(|handle| handle.storage().clone()).collect()
     }
 
     /// One call of the store within the request's deadline.

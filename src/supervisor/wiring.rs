@@ -13,6 +13,7 @@ use crate::{
     },
     error::Error,
     store::{Store, StoredSettings},
+    telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
     transport::{Link, NodeAddress, Transport},
 };
 use actix::prelude::*;
@@ -24,6 +25,21 @@ pub struct Ports<T> {
     pub store: Arc<dyn Store>,
     /// The way to the nodes.
     pub transport: T,
+    /// Who hears the metrics. Default: nobody.
+    pub meter: Meter,
+}
+
+impl<T> Ports<T> {
+    /// These two, and nobody who hears the metrics.
+    pub fn new(store: Arc<dyn Store>, transport: T) -> Self {
+        Self { store, transport, meter: Meter::default() }
+    }
+
+    /// Metrics go there.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
+    }
 }
 
 struct OpenedNode<C> {
@@ -40,6 +56,7 @@ pub(super) fn wire<T: Transport>(
     stored: StoredSettings,
 ) -> Result<Inner<T::Connection>, Error> {
     let opened = open_nodes(config, &ports.transport)?;
+    let meter = ports.meter;
     let name = supervisor_name(config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
     let rounds = works_in_rounds(stored.settings.profile);
@@ -56,9 +73,10 @@ pub(super) fn wire<T: Transport>(
         let handle = NodeHandle::new(node.clone(), address, &link, local, health.clone(), check.clone());
         handles.push(handle.with_token(token).with_check_limit(check_limit));
         watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
+        let probes = MeteredProbe::around(link.probe, &node, &meter);
         let spec = NodeSpec {
             node,
-            probe: link.probe,
+            probe: probes,
             thresholds: config.health.thresholds,
             timeout: config.health.timeout,
             interval: (!rounds).then_some(config.health.interval),
@@ -92,9 +110,10 @@ pub(super) fn wire<T: Transport>(
         nodes: watched,
     };
     let places = (tick.clone(), leave.clone(), reports, round_reports);
+    let beats = meter.clone();
     children.push(ChildSpec::new(
-        "health manager",
-        move || HealthManager::new(manager.clone()),
+        HEALTH_MANAGER,
+        move || HealthManager::new(manager.clone()).metered(beats.clone()),
         move |address: &Addr<HealthManager>| {
             places.0.set(address.clone().recipient());
             places.1.set(address.clone().recipient());
@@ -103,9 +122,10 @@ pub(super) fn wire<T: Transport>(
         },
     ));
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
+    let skips = meter.clone();
     children.push(ChildSpec::new(
         "notifier",
-        move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()),
+        move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
     let electing = ElectorConfig {
@@ -128,7 +148,8 @@ pub(super) fn wire<T: Transport>(
         store: ports.store,
         cells,
         nodes: handles,
-        guardian: Guardian::new(children).start(),
+        guardian: Guardian::new(children).metered(meter.clone()).start(),
+        meter,
         tick,
         leave,
         elector,

@@ -6,5 +6,7 @@
 pub mod histories;
 pub mod inbox;
 pub mod probe;
+#[cfg(feature = "grpc")]
+pub mod storage_node;
 pub mod store_suite;
 pub mod wait;

@@ -147,7 +147,7 @@ async fn every_probe_is_timed_whatever_it_finds() {
     world.node("g2").takes(LIMIT);
     let stopwatch = Arc::new(Stopwatch::default());
     let transport = world.transport.clone().with_latency(stopwatch.clone());
-    let one = Supervisor::assemble(world.config("s1"), Ports { store: world.store.clone(), transport }).await.unwrap();
+    let one = Supervisor::assemble(world.config("s1"), Ports::new(world.store.clone(), transport)).await.unwrap();
     let handle = |name: &str| one.node(&node(name)).unwrap().clone();
     assert_eq!(handle("g1").check_health().await.unwrap(), Evidence::Serving);
     world.node("g3").answers(NOT_SERVING);
@@ -175,7 +175,7 @@ async fn in_profile_praefect_the_probes_of_rounds_are_timed_too_and_enter_the_wi
     let transport = world.transport.clone().with_latency(stopwatch.clone());
     let mut config = world.config("s1");
     config.health.thresholds = Thresholds::LAST_THREE;
-    let one = Supervisor::assemble(config, Ports { store: world.store.clone(), transport }).await.unwrap();
+    let one = Supervisor::assemble(config, Ports::new(world.store.clone(), transport)).await.unwrap();
     wait::until("healthy after three rounds", LIMIT, || one.node(&node("g1")).unwrap().is_healthy()).await;
     let health = one.node(&node("g1")).unwrap().health().await.unwrap();
     assert_eq!(health.window, vec![true; 3]);

@@ -11,6 +11,7 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{NewRepository, RepositoryStore, memory::MemoryStore},
+    telemetry::Meter,
     testing::probe::{ScriptedNode, ScriptedTransport},
     testing::wait,
 };
@@ -42,6 +43,7 @@ pub(crate) struct World {
     pub(crate) transport: ScriptedTransport,
     pub(crate) settings: Settings,
     pub(crate) nodes: Vec<&'static str>,
+    pub(crate) meter: Meter,
 }
 
 impl World {
@@ -53,6 +55,7 @@ impl World {
             transport: ScriptedTransport::default(),
             settings: Settings::of(profile),
             nodes: vec!["g1", "g2", "g3"],
+            meter: Meter::default(),
         }
     }
 
@@ -75,7 +78,8 @@ impl World {
     }
 
     pub(crate) async fn assemble(&self, config: Config) -> Result<Supervisor<u64>, Error> {
-        Supervisor::assemble(config, Ports { store: self.store.clone(), transport: self.transport.clone() }).await
+        let ports = Ports::new(self.store.clone(), self.transport.clone());
+        Supervisor::assemble(config, ports.metered(self.meter.clone())).await
     }
 
     pub(crate) async fn supervisor(&self, name: &str) -> Supervisor<u64> {

@@ -4,5 +4,6 @@
 mod evidence;
 mod nodes;
 mod returning;
+mod storage_node;
 mod tls;
 mod traffic;

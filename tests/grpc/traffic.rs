@@ -279,7 +279,11 @@ async fn a_node_whose_real_writes_fail_is_taken_out_and_let_back_while_every_pro
     let nodes = vec![NodeConfig::new(node.storage.clone(), serve().await)];
     config.virtual_storages = vec![VirtualStorageConfig { name: node.virtual_storage.clone(), nodes }];
     let classifier = Arc::new(|path: &str| path.contains("/Put").then_some(Traffic::Write));
-    let one = Supervisor::start_with(config, |transport| transport.with_classifier(classifier)).await.unwrap();
+    let one = Supervisor::start_with(config, quorate::telemetry::Meter::default(), |transport| {
+        transport.with_classifier(classifier)
+    })
+    .await
+    .unwrap();
     let handle = one.node(&node).unwrap();
     let limit = Duration::from_secs(20);
     wait::until("up", limit, || handle.is_healthy()).await;

@@ -16,20 +16,27 @@ use quorate::{
     error::GrpcCode,
     messages::health::HealthyNodes,
     store::NewRepository,
+    telemetry::prometheus::{CONTENT_TYPE, Registry, render},
 };
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// What a client that may ask again should wait, in seconds: longer than a failover takes.
 const RETRY_AFTER_SECS: u64 = 1;
 
-/// Adds the supervisor and the routes that ask it.
-pub fn routes<C: Clone + Send + Sync + 'static>(config: &mut web::ServiceConfig, supervisor: Supervisor<C>) {
+/// Adds the supervisor, the registry that its metrics go to, and the routes that ask them.
+pub fn routes<C: Clone + Send + Sync + 'static>(
+    config: &mut web::ServiceConfig,
+    supervisor: Supervisor<C>,
+    registry: Arc<Registry>,
+) {
     config
         .app_data(web::Data::new(supervisor))
+        .app_data(web::Data::from(registry))
         .route("/primary/{virtual_storage}/{path:.*}", web::get().to(primary::<C>))
         .route("/repository/{virtual_storage}/{path:.*}", web::put().to(create::<C>))
         .route("/health", web::get().to(health::<C>))
+        .route("/metrics", web::get().to(metrics))
         .route("/events", web::get().to(events::stream::<C>));
 }
 
@@ -93,6 +100,14 @@ async fn health<C: Clone + Send + Sync + 'static>(supervisor: web::Data<Supervis
         local: supervisor.healthy_nodes(),
         consensus: consensus.as_deref(),
     })
+}
+
+/// What Prometheus scrapes. It reads memory only: no scrape slows a health check down, whatever the database does.
+async fn metrics(registry: web::Data<Registry>) -> HttpResponse {
+    match render(&registry) {
+        Ok(page) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(page),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
 }
 
 fn parsed((virtual_storage, path): (String, String)) -> Result<(VirtualStorage, RelativePath), InvalidName> {

@@ -4,15 +4,22 @@
 //!
 //! ```text
 //! curl -i    http://127.0.0.1:8080/health
+//! curl       http://127.0.0.1:8080/metrics
 //! curl -N    http://127.0.0.1:8080/events
 //! curl -X PUT http://127.0.0.1:8080/repository/default/group/project.git
 //! curl -i    http://127.0.0.1:8080/primary/default/group/project.git
 //! ```
 
 use actix_web::{App, HttpServer};
-use quorate::{Config, Supervisor};
+use quorate::{
+    Config, Supervisor,
+    telemetry::{
+        Meter,
+        prometheus::{Prometheus, Registry},
+    },
+};
 use quorate_embedded_example::app;
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, process::ExitCode, sync::Arc};
 
 /// How long open requests may take at shutdown; event streams never end by themselves.
 const SHUTDOWN_SECS: u64 = 2;
@@ -36,18 +43,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
         None => demonstration(&folder.path().join("quorate.db").display().to_string()),
     };
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let supervisor = Supervisor::start(Config::from_toml(&text)?).await?;
+    // The application's own metrics could stand in the same registry.
+    let mut registry = Registry::default();
+    let meter = Meter::new(Prometheus::register(&mut registry));
+    let supervisor = Supervisor::start_with(Config::from_toml(&text)?, meter, |transport| transport).await?;
     // Whatever ends the server, the supervisor says goodbye: its votes go at once instead of lapsing.
-    let served = serve(supervisor.clone(), &listen).await;
+    let served = serve(supervisor.clone(), Arc::new(registry), &listen).await;
     supervisor.stop().await;
     served.map_err(|error| format!("{listen}: {error}").into())
 }
 
 /// Serves until a signal; actix-web handles those, the supervisor never does.
-async fn serve(supervisor: Supervisor, listen: &str) -> std::io::Result<()> {
+async fn serve(supervisor: Supervisor, registry: Arc<Registry>, listen: &str) -> std::io::Result<()> {
     let server = HttpServer::new(move || {
-        let supervisor = supervisor.clone();
-        App::new().configure(|config| app::routes(config, supervisor))
+        let (supervisor, registry) = (supervisor.clone(), registry.clone());
+        App::new().configure(|config| app::routes(config, supervisor, registry))
     });
     let server = server.workers(2).shutdown_timeout(SHUTDOWN_SECS).bind(listen)?;
     println!("listening on http://{listen}");

@@ -17,6 +17,10 @@ use quorate::{
     },
     messages::consensus::ConsensusChanged,
     store::memory::MemoryStore,
+    telemetry::{
+        Meter,
+        prometheus::{CONTENT_TYPE, Prometheus, Registry},
+    },
     testing::{probe::ScriptedTransport, wait},
 };
 use quorate_embedded_example::{app, events::Client};
@@ -28,6 +32,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct World {
     store: Arc<MemoryStore>,
     transport: ScriptedTransport,
+    registry: Arc<Registry>,
     supervisor: Supervisor<u64>,
 }
 
@@ -35,20 +40,22 @@ fn node(name: &str) -> NodeId {
     NodeId::new(VirtualStorage::new("v").unwrap(), Storage::new(name).unwrap())
 }
 
-async fn supervisor(store: &Arc<MemoryStore>, transport: &ScriptedTransport) -> Supervisor<u64> {
+async fn supervisor(store: &Arc<MemoryStore>, transport: &ScriptedTransport, meter: Meter) -> Supervisor<u64> {
     let mut config = Config::new(Profile::Default, "sqlite:unused");
     config.name = Some("embedded".parse().unwrap());
     let nodes = ["g1", "g2"].map(|name| NodeConfig::new(node(name).storage, format!("tcp://{name}:1")));
     config.virtual_storages = vec![VirtualStorageConfig { name: node("g1").virtual_storage, nodes: nodes.into() }];
-    Supervisor::assemble(config, Ports { store: store.clone(), transport: transport.clone() }).await.unwrap()
+    Supervisor::assemble(config, Ports::new(store.clone(), transport.clone()).metered(meter)).await.unwrap()
 }
 
 impl World {
     async fn new() -> World {
         tokio::time::pause();
         let (store, transport) = (Arc::new(MemoryStore::default()), ScriptedTransport::default());
-        let supervisor = supervisor(&store, &transport).await;
-        World { store, transport, supervisor }
+        let mut registry = Registry::default();
+        let meter = Meter::new(Prometheus::register(&mut registry));
+        let supervisor = supervisor(&store, &transport, meter).await;
+        World { store, transport, registry: Arc::new(registry), supervisor }
     }
     fn dies(&self, name: &str) {
         self.transport.node(&format!("tcp://{name}:1")).answers(Evidence::Hard(Hard::Refused));
@@ -62,8 +69,8 @@ impl World {
 /// The application around a world's supervisor.
 macro_rules! app {
     ($world:expr) => {{
-        let supervisor = $world.supervisor.clone();
-        test::init_service(App::new().configure(|config| app::routes(config, supervisor))).await
+        let (supervisor, registry) = ($world.supervisor.clone(), $world.registry.clone());
+        test::init_service(App::new().configure(|config| app::routes(config, supervisor, registry))).await
     }};
 }
 
@@ -132,13 +139,41 @@ async fn health_shows_both_views_until_a_newer_process_has_the_name() {
     let g1 = health["consensus"]["nodes"].as_array().unwrap().iter().find(|node| node["storage"] == "g1").unwrap();
     assert_eq!((&g1["verdict"], &g1["tally"]["up"]), (&Value::from("healthy"), &Value::from(1)));
 
-    let newer = supervisor(&world.store, &world.transport).await;
+    let newer = supervisor(&world.store, &world.transport, Meter::default()).await;
     wait::until("superseded", LIMIT, || world.supervisor.voter().is_none()).await;
     let (status, _, health) = ask!(app, get, "/health");
     assert_eq!((status, &health["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &Value::Bool(false)));
     let (status, ..) = ask!(app, get, "/primary/v/a.git");
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     newer.stop().await;
+}
+
+#[actix_web::test]
+async fn a_scrape_shows_nodes_votes_and_elections_and_asks_no_database() {
+    let world = World::new().await;
+    let app = app!(world);
+    ask!(app, put, "/repository/v/group/a.git");
+    ask!(app, get, "/primary/v/group/a.git");
+    world.dies("g2");
+    world.is("g2", Verdict::Unhealthy).await;
+    // Whatever the database does now, a scrape does not wait for it.
+    world.store.delay(LIMIT);
+    let began = tokio::time::Instant::now();
+    let response = test::call_service(&app, test::TestRequest::get().uri("/metrics").to_request()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers().get(header::CONTENT_TYPE).unwrap(), CONTENT_TYPE);
+    let body = test::read_body(response).await;
+    let page = std::str::from_utf8(&body).unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for line in [
+        r#"gitaly_praefect_node_last_healthcheck_up{virtual_storage="v",gitaly_storage="g1"} 1.0"#,
+        r#"gitaly_praefect_node_last_healthcheck_up{virtual_storage="v",gitaly_storage="g2"} 0.0"#,
+        r#"quorate_node_votes{virtual_storage="v",storage="g2",vote="down"} 1.0"#,
+        r#"quorate_elections_total{outcome="elected",reason="none_recorded"} 1"#,
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is missing:\n{page}");
+    }
+    assert!(!page.contains("a.git"), "no repository is a label:\n{page}");
 }
 
 /// The next event of a stream, comments passed over: its id and its data.

@@ -1,4 +1,24 @@
-//! Every line that is logged, once. INFO is a transition; a quiet cluster logs nothing.
+//! What a supervisor says of itself: every log line and every metric, once.
+//!
+//! **Log lines** go to `tracing`. INFO is a transition; a quiet cluster logs nothing. Where operators match on a text of
+//! Praefect's, ours has the same message and fields.
+//!
+//! **Metrics** go to a [`Recorder`], which the embedder hands in as a [`Meter`] among the
+//! [`Ports`](crate::Ports) (or with [`Supervisor::start_with`](crate::Supervisor::start_with)): an exporter of your
+//! own takes four methods, and `prometheus` (feature `metrics`) is one. A global registry, as the exporters' own crates
+//! offer it, was rejected: two supervisors fit in one process. What is measured is measured at the ports, around the
+//! store and the probes, so that it is there under every profile and every elector (defect D); [`metrics`] lists it all.
+
+pub mod metrics;
+mod probe;
+#[cfg(feature = "metrics")]
+pub mod prometheus;
+mod recorder;
+mod store;
+
+pub(crate) use probe::MeteredProbe;
+pub use recorder::{Meter, Recorder};
+pub(crate) use store::MeteredStore;
 
 use crate::{
     config::ConfigError,
@@ -6,7 +26,7 @@ use crate::{
         consensus::{Consensus, Opinion},
         election::{Primary, Reason},
         error_tracker::Traffic,
-        evidence::Evidence,
+        evidence::{Evidence, Hard},
         ids::{NodeId, Storage, SupervisorName, Voter},
         monitor::Worry,
         quorum::Verdict,
@@ -46,6 +66,10 @@ pub(crate) fn store_failed(error: &StoreError) {
     // The operator matches on Praefect's text; what failed stands in the fields.
     error!(error = %Causes(error), operation = error.op().as_str(), "checking health failed");
 }
+/// As [`store_failed`], of a database that said nothing at all.
+pub(crate) fn store_silent(limit: Duration) {
+    error!(error = %format_args!("no answer within {limit:?}"), "checking health failed");
+}
 pub(crate) fn store_answers_again() {
     info!("the database answers again");
 }
@@ -58,6 +82,20 @@ pub(crate) fn opinion_changed(node: &NodeId, opinion: Opinion, evidence: Evidenc
 pub(crate) fn probed(node: &NodeId, took: Duration, outcome: Evidence) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
     trace!(%virtual_storage, %storage, took_us = took.as_micros(), outcome = outcome.as_str(), "node probed");
+}
+
+/// What a probe said that says something else than the one before. A node that answers that it does not serve is not a
+/// failed check, as in Praefect: that it went down is told by `node health changed`.
+pub(crate) fn probe_changed(node: &NodeId, evidence: Evidence) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    match evidence {
+        Evidence::Serving | Evidence::Graceful | Evidence::Hard(Hard::NotServing | Hard::ServiceUnknown) => {}
+        // The probe was answered; its own lines tell of the traffic.
+        Evidence::ErrorRate(_) => {}
+        Evidence::Hard(_) | Evidence::Soft(_) | Evidence::Ours(_) | Evidence::Misconfigured(_) => {
+            error!(%virtual_storage, %storage, error = evidence.as_str(), "failed checking node health");
+        }
+    }
 }
 pub(crate) fn traffic_tripped(node: &NodeId, kind: Traffic) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
@@ -99,8 +137,17 @@ pub(crate) fn settings_differ(problems: &ConfigError) {
     warn!(differences = %problems, "the stored settings differ from the configuration; the stored ones hold");
 }
 
+/// What the guardian calls the HealthManager.
+pub(crate) const HEALTH_MANAGER: &str = "health manager";
+
 pub(crate) fn actor_died(name: &str, panicked: bool, restarts: u64, pause: Duration) {
-    error!(actor = name, panicked, restarts, pause_ms = pause.as_millis(), "an actor ended and is rebuilt");
+    let pause_ms = pause.as_millis();
+    if name == HEALTH_MANAGER {
+        let error = if panicked { "it panicked" } else { "it stopped by itself" };
+        error!(error, actor = name, panicked, restarts, pause_ms, "health manager exited");
+    } else {
+        error!(actor = name, panicked, restarts, pause_ms, "an actor ended and is rebuilt");
+    }
 }
 
 pub(crate) fn subscriber_is_slow(skipped: u64) {

@@ -1,0 +1,137 @@
+//! A store of your own, and the proof that it is one.
+//!
+//! `cargo run --example custom_store --features testing`
+//!
+//! Whatever implements the three traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
+//! another one and keeps count of its calls; yours may be another database. `store_suite` tells every story that the
+//! supervisors rely on, each to a fresh store, and panics with a sentence where yours departs from it.
+
+use quorate::{
+    Config, Ports, Supervisor,
+    config::{NodeConfig, VirtualStorageConfig},
+    core::{
+        election::Fence,
+        epoch::{Epoch, FactsVersion, Generation},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        settings::{Profile, Settings},
+    },
+    store::{
+        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
+        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
+        Store, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+    },
+    testing::{probe::ScriptedTransport, store_suite},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Counts every call and passes it on.
+#[derive(Debug, Default)]
+struct Counting<S> {
+    inner: S,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl<S> Counting<S> {
+    fn count(&self, call: &'static str) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(call).or_default() += 1;
+    }
+    fn calls(&self, call: &str) -> u64 {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).get(call).copied().unwrap_or(0)
+    }
+}
+
+/// The methods of a trait, each counted and passed on.
+macro_rules! counted {
+    ($($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        $(fn $method<'a>(&'a self, $($argument: $type),*) -> Answer<'a, $answer> {
+            self.count(stringify!($method));
+            self.inner.$method($($argument),*)
+        })+
+    };
+}
+
+impl<S: HealthStore> HealthStore for Counting<S> {
+    counted! {
+        settings_seed(wanted: &'a Settings) -> StoredSettings;
+        settings_update(wanted: &'a Settings) -> StoredSettings;
+        supervisor_register(registration: &'a Registration) -> Registered;
+        supervisor_heartbeat(voter: &'a Voter) -> Heartbeat;
+        supervisor_remove(voter: &'a Voter) -> bool;
+        votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
+        health_facts() -> HealthSnapshot;
+    }
+}
+
+impl<S: ElectionStore> ElectionStore for Counting<S> {
+    counted! {
+        election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
+        primary_cas(proposal: &'a Proposal) -> CasOutcome;
+        primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
+    }
+}
+
+impl<S: RepositoryStore> RepositoryStore for Counting<S> {
+    counted! {
+        repository_create(new: &'a NewRepository) -> Outcome<Created>;
+        repository_delete(id: RepositoryId, fence: Option<&'a Fence>) -> Outcome<Deleted>;
+        repository_rename(id: RepositoryId, fence: Option<&'a Fence>, to: &'a RelativePath) -> Outcome<()>;
+        generation_increment(id: RepositoryId, fence: Option<&'a Fence>, by: &'a BTreeSet<Storage>) -> Outcome<Generation>;
+        generation_set(id: RepositoryId, fence: Option<&'a Fence>, of: &'a Storage, to: Generation) -> Outcome<()>;
+        replica_mark(id: RepositoryId, storage: &'a Storage) -> Outcome<()>;
+        replica_delete(id: RepositoryId, fence: Option<&'a Fence>, storage: &'a Storage) -> Outcome<()>;
+        authoritative_set(id: RepositoryId, to: &'a Storage, expected: FactsVersion, by: &'a Voter) -> Outcome<Epoch>;
+        assignments_replace(id: RepositoryId, expected: FactsVersion, to: &'a BTreeSet<Storage>) -> Outcome<()>;
+        storage_update(node: &'a NodeId, change: StorageChange) -> ();
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    actix::System::new().block_on(async {
+        // Stories wait for things to grow old; on a paused clock that costs nothing.
+        tokio::time::pause();
+        let fresh = || Arc::new(Counting::<MemoryStore>::default());
+        store_suite::run_all(&|| Box::pin(async move { fresh() as Arc<dyn Store> })).await;
+        println!("{} stories hold", store_suite::stories().len());
+
+        let store = fresh();
+        let supervisor =
+            Supervisor::assemble(config()?, Ports::new(store.clone(), ScriptedTransport::default())).await?;
+        let path = RelativePath::new("group/project.git")?;
+        let replicas = vec![Storage::new("g1")?, Storage::new("g2")?];
+        supervisor.repository_create(&NewRepository::new(default()?, path.clone(), replicas)).await?;
+        let target = Target::Path(default()?, path);
+        for _ in 0..3 {
+            println!("primary: {}", supervisor.primary(&target).await?.storage);
+        }
+        println!("read three times, elected once: {:?}", store.calls);
+        assert_eq!((store.calls("election_facts"), store.calls("primary_cas")), (3, 1));
+        supervisor.stop().await;
+        Ok(())
+    })
+}
+
+fn default() -> Result<VirtualStorage, Box<dyn Error>> {
+    Ok(VirtualStorage::new("default")?)
+}
+
+fn config() -> Result<Config, Box<dyn Error>> {
+    // The database's address is not asked for: the store is handed in.
+    let mut config = Config::new(Profile::Default, "sqlite:unused");
+    config.name = Some("supervisor-1".parse()?);
+    let node = |name: &str| Ok::<_, Box<dyn Error>>(NodeConfig::new(name.parse()?, format!("tcp://{name}:9999")));
+    let nodes = ["g1", "g2"].map(node).into_iter().collect::<Result<_, Box<dyn Error>>>()?;
+    config.virtual_storages = vec![VirtualStorageConfig { name: default()?, nodes }];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_stories_hold_for_a_store_of_ones_own() {
+        super::main().unwrap();
+    }
+}

@@ -1,0 +1,171 @@
+//! Every metric: its name, its labels, what it means. `docs/metrics.md` is this list as a page, and a test holds them
+//! equal.
+//!
+//! A metric that Praefect has, and that means the same here, has Praefect's name and labels; `virtual_storage` was added
+//! where the storage's name alone would mix up two nodes. Labels are bounded: names of nodes and virtual storages, and
+//! words that stand in the code. No repository, no path, no address, no text of an error.
+
+/// What one metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metric {
+    /// Its name, whole: an exporter adds nothing.
+    pub name: &'static str,
+    /// How its values are kept.
+    pub kind: Kind,
+    /// The names of its labels; values come in the same order.
+    pub labels: &'static [&'static str],
+    /// What it means, in one sentence without the full stop.
+    pub help: &'static str,
+}
+
+/// How the values of a metric are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is what it was last set to.
+    Gauge,
+    /// Durations in seconds, counted by these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+impl Kind {
+    /// The name, as exporters say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        }
+    }
+}
+
+/// From the fastest probe on one machine to the longest deadline: a round trip, a lookup and a round all lie between.
+const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Praefect's; it was not set in the mode that everybody runs (defect D).
+pub const NODE_LAST_HEALTHCHECK_UP: Metric = Metric {
+    name: "gitaly_praefect_node_last_healthcheck_up",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "gitaly_storage"],
+    help: "1 if the last probe of the node was answered SERVING, else 0; trouble of our own leaves it as it was",
+};
+/// Praefect's; it was not observed in the mode that everybody runs (defect D).
+pub const NODE_LATENCY: Metric = Metric {
+    name: "gitaly_praefect_node_latency",
+    kind: Kind::Histogram(SECONDS),
+    labels: &["virtual_storage", "gitaly_storage"],
+    help: "Seconds that a probe of the node took, whatever it said",
+};
+/// Praefect's. The name has no `_total`, as there.
+pub const READ_DISTRIBUTION: Metric = Metric {
+    name: "gitaly_praefect_read_distribution",
+    kind: Kind::Counter,
+    labels: &["virtual_storage", "storage"],
+    help: "How often the node was picked to serve a read",
+};
+/// Probes by outcome: misconfigured nodes and trouble of our own show here.
+pub const PROBES: Metric = Metric {
+    name: "quorate_probes_total",
+    kind: Kind::Counter,
+    labels: &["virtual_storage", "storage", "evidence"],
+    help: "Probes by what they said of the node, or of us",
+};
+/// The quorum's verdict.
+pub const NODE_VERDICT: Metric = Metric {
+    name: "quorate_node_verdict",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "storage", "verdict"],
+    help: "1 for the verdict that the quorum holds about the node (healthy, unhealthy, undecided), 0 for the others",
+};
+/// The votes behind the verdict.
+pub const NODE_VOTES: Metric = Metric {
+    name: "quorate_node_votes",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "storage", "vote"],
+    help: "Votes about the node as last read back: up, down, misconfigured, and none for those who abstain",
+};
+/// How many votes make a verdict.
+pub const QUORUM_SIZE: Metric = Metric {
+    name: "quorate_quorum_size",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "storage"],
+    help: "How many votes up it takes to hold the node healthy",
+};
+/// The published revision.
+pub const CONSENSUS_REVISION: Metric = Metric {
+    name: "quorate_consensus_revision",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Number of the last published consensus; it grows by one per change",
+};
+/// Rounds and heartbeats.
+pub const ROUND: Metric = Metric {
+    name: "quorate_round_seconds",
+    kind: Kind::Histogram(SECONDS),
+    labels: &[],
+    help: "Seconds from a heartbeat (profile praefect: from the opening of a round) until all votes were read back",
+};
+/// Lookups, as their callers saw them.
+pub const LOOKUP: Metric = Metric {
+    name: "quorate_lookup_seconds",
+    kind: Kind::Histogram(SECONDS),
+    labels: &["outcome"],
+    help: "Seconds that the question for a primary took, by outcome: ok, or the gRPC code that stands for the error",
+};
+/// Elections, by reason.
+pub const ELECTIONS: Metric = Metric {
+    name: "quorate_elections_total",
+    kind: Kind::Counter,
+    labels: &["outcome", "reason"],
+    help: "Changes of a primary that this supervisor proposed, by outcome (elected, demoted, lost, era_changed, failed) \
+           and by why the recorded primary could not stay",
+};
+/// Store operations.
+pub const STORE_OPERATION: Metric = Metric {
+    name: "quorate_store_operation_seconds",
+    kind: Kind::Histogram(SECONDS),
+    labels: &["operation"],
+    help: "Seconds that an operation of the store took, failures included",
+};
+/// Store operations that failed.
+pub const STORE_ERRORS: Metric = Metric {
+    name: "quorate_store_errors_total",
+    kind: Kind::Counter,
+    labels: &["operation", "kind"],
+    help: "Operations of the store that the database could not answer, by kind",
+};
+/// Actors that died.
+pub const ACTOR_RESTARTS: Metric = Metric {
+    name: "quorate_actor_restarts_total",
+    kind: Kind::Counter,
+    labels: &["actor"],
+    help: "How often an actor ended and was rebuilt",
+};
+/// Slow subscribers.
+pub const SKIPPED_REVISIONS: Metric = Metric {
+    name: "quorate_skipped_revisions_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Intermediate revisions that slow subscribers were not told",
+};
+
+/// All of them, in the order of the page.
+pub const ALL: &[&Metric] = &[
+    &NODE_LAST_HEALTHCHECK_UP,
+    &NODE_LATENCY,
+    &READ_DISTRIBUTION,
+    &PROBES,
+    &NODE_VERDICT,
+    &NODE_VOTES,
+    &QUORUM_SIZE,
+    &CONSENSUS_REVISION,
+    &ROUND,
+    &LOOKUP,
+    &ELECTIONS,
+    &STORE_OPERATION,
+    &STORE_ERRORS,
+    &ACTOR_RESTARTS,
+    &SKIPPED_REVISIONS,
+];

@@ -1,0 +1,175 @@
+//! The facade: what is measured, told to whoever wants to hear it.
+
+use super::metrics::{self, Metric};
+use crate::{
+    core::{
+        consensus::{Consensus, NodeConsensus},
+        evidence::Evidence,
+        ids::NodeId,
+        quorum::{QuorumPolicy, Verdict},
+    },
+    store::{StoreErrorKind, StoreOp},
+};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// Takes every metric. Implement it for an exporter of your own.
+///
+/// It is called from the supervisor's own arbiter, often, and must not block. `labels` are the values of
+/// [`Metric::labels`], in that order.
+///
+/// ```
+/// use quorate::telemetry::{Meter, Recorder, metrics::Metric};
+/// use std::time::Duration;
+///
+/// struct Printing;
+///
+/// impl Recorder for Printing {
+///     fn count(&self, metric: &'static Metric, labels: &[&str], by: u64) {
+///         println!("{}{labels:?} += {by}", metric.name);
+///     }
+///     fn set(&self, metric: &'static Metric, labels: &[&str], value: f64) {
+///         println!("{}{labels:?} = {value}", metric.name);
+///     }
+///     fn forget(&self, metric: &'static Metric, labels: &[&str]) {
+///         println!("{}{labels:?} is gone", metric.name);
+///     }
+///     fn observe(&self, metric: &'static Metric, labels: &[&str], took: Duration) {
+///         println!("{}{labels:?}: {took:?}", metric.name);
+///     }
+/// }
+///
+/// let meter = Meter::new(Printing);
+/// # let _ = meter;
+/// ```
+pub trait Recorder: Send + Sync {
+    /// Adds to a counter.
+    fn count(&self, metric: &'static Metric, labels: &[&str], by: u64);
+    /// Sets a gauge.
+    fn set(&self, metric: &'static Metric, labels: &[&str], value: f64);
+    /// Takes a gauge away: what it was about is gone.
+    fn forget(&self, metric: &'static Metric, labels: &[&str]);
+    /// Adds one duration to a histogram.
+    fn observe(&self, metric: &'static Metric, labels: &[&str], took: Duration);
+}
+
+/// Who hears the metrics of one supervisor: a cheap clone. Default: nobody, which costs nothing.
+#[derive(Clone, Default)]
+pub struct Meter(Option<Arc<dyn Recorder>>);
+
+impl Meter {
+    /// Everything goes to this recorder.
+    #[must_use]
+    pub fn new(recorder: impl Recorder + 'static) -> Self {
+        Self(Some(Arc::new(recorder)))
+    }
+
+    /// Whether anybody hears it.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn probed(&self, node: &NodeId, evidence: Evidence, took: Duration) {
+        let Some(to) = &self.0 else { return };
+        let names = names(node);
+        to.observe(&metrics::NODE_LATENCY, &names, took);
+        to.count(&metrics::PROBES, &[names[0], names[1], evidence.as_str()], 1);
+        if !matches!(evidence, Evidence::Ours(_)) {
+            to.set(&metrics::NODE_LAST_HEALTHCHECK_UP, &names, flag(evidence == Evidence::Serving));
+        }
+    }
+
+    /// Tells what differs from the consensus before; nodes that nobody votes on any more are taken away.
+    pub(crate) fn consensus(&self, before: Option<&Consensus>, now: &Consensus, policy: QuorumPolicy) {
+        let Some(to) = &self.0 else { return };
+        // Exact up to 2⁵³, which no revision comes near.
+        to.set(&metrics::CONSENSUS_REVISION, &[], now.revision.0 as f64);
+        for (node, known) in &now.nodes {
+            if before.and_then(|before| before.nodes.get(node)) != Some(known) {
+                node_gauges(node, known, policy, |metric, labels, value| to.set(metric, labels, value));
+            }
+        }
+        for (node, known) in before.iter().flat_map(|before| &before.nodes) {
+            if !now.nodes.contains_key(node) {
+                node_gauges(node, known, policy, |metric, labels, _| to.forget(metric, labels));
+            }
+        }
+    }
+
+    pub(crate) fn round(&self, took: Duration) {
+        let Some(to) = &self.0 else { return };
+        to.observe(&metrics::ROUND, &[], took);
+    }
+
+    pub(crate) fn lookup(&self, outcome: &'static str, took: Duration) {
+        let Some(to) = &self.0 else { return };
+        to.observe(&metrics::LOOKUP, &[outcome], took);
+    }
+
+    pub(crate) fn election(&self, outcome: &'static str, why: &str) {
+        let Some(to) = &self.0 else { return };
+        to.count(&metrics::ELECTIONS, &[outcome, why], 1);
+    }
+
+    pub(crate) fn read_routed(&self, node: &NodeId) {
+        let Some(to) = &self.0 else { return };
+        to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
+    }
+
+    pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {
+        let Some(to) = &self.0 else { return };
+        to.observe(&metrics::STORE_OPERATION, &[op.as_str()], took);
+        if let Some(kind) = error {
+            to.count(&metrics::STORE_ERRORS, &[op.as_str(), kind.as_str()], 1);
+        }
+    }
+
+    pub(crate) fn actor_restarted(&self, actor: &str) {
+        let Some(to) = &self.0 else { return };
+        to.count(&metrics::ACTOR_RESTARTS, &[actor], 1);
+    }
+
+    pub(crate) fn revisions_skipped(&self, skipped: u64) {
+        let Some(to) = &self.0 else { return };
+        to.count(&metrics::SKIPPED_REVISIONS, &[], skipped);
+    }
+}
+
+fn names(node: &NodeId) -> [&str; 2] {
+    [node.virtual_storage.as_str(), node.storage.as_str()]
+}
+
+/// Every gauge about one node: what is set while it is known is what is taken away when it is gone.
+fn node_gauges(
+    node: &NodeId,
+    known: &NodeConsensus,
+    policy: QuorumPolicy,
+    mut each: impl FnMut(&'static Metric, &[&str], f64),
+) {
+    let [virtual_storage, storage] = names(node);
+    for verdict in [Verdict::Healthy, Verdict::Unhealthy, Verdict::Undecided] {
+        let value = flag(known.verdict == verdict);
+        each(&metrics::NODE_VERDICT, &[virtual_storage, storage, verdict.as_str()], value);
+    }
+    let tally = known.tally;
+    let spoken = tally.up.saturating_add(tally.down).saturating_add(tally.misconfigured);
+    let votes = [
+        ("up", tally.up),
+        ("down", tally.down),
+        ("misconfigured", tally.misconfigured),
+        ("none", tally.electorate.saturating_sub(spoken)),
+    ];
+    for (vote, count) in votes {
+        each(&metrics::NODE_VOTES, &[virtual_storage, storage, vote], f64::from(count));
+    }
+    each(&metrics::QUORUM_SIZE, &[virtual_storage, storage], f64::from(policy.votes_needed(tally.electorate)));
+}
+
+fn flag(set: bool) -> f64 {
+    if set { 1.0 } else { 0.0 }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meter").field(&self.is_on()).finish()
+    }
+}

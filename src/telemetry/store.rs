@@ -1,0 +1,156 @@
+//! A store that is measured: one wrapper around the port, so that no adapter has to think of it.
+
+use super::Meter;
+use crate::{
+    core::{
+        election::Fence,
+        epoch::{Epoch, FactsVersion, Generation},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        settings::Settings,
+    },
+    store::{
+        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
+        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
+        Store, StoreOp, StoredSettings, Target, VoteBatch, VotesWritten,
+    },
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::time::Instant;
+
+/// A store with a meter around it.
+pub(crate) struct MeteredStore {
+    inner: Arc<dyn Store>,
+    meter: Meter,
+}
+
+impl MeteredStore {
+    /// The store itself if nobody hears the meter.
+    pub(crate) fn around(inner: Arc<dyn Store>, meter: &Meter) -> Arc<dyn Store> {
+        if !meter.is_on() {
+            return inner;
+        }
+        Arc::new(Self { inner, meter: meter.clone() })
+    }
+
+    fn timed<'a, T: Send + 'a>(&'a self, op: StoreOp, answer: Answer<'a, T>) -> Answer<'a, T> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let answer = answer.await;
+            self.meter.store_answered(op, began.elapsed(), answer.as_ref().err().map(|error| error.kind()));
+            answer
+        })
+    }
+}
+
+impl HealthStore for MeteredStore {
+    fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.timed(StoreOp::SettingsSeed, self.inner.settings_seed(wanted))
+    }
+    fn settings_update<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
+        self.timed(StoreOp::SettingsUpdate, self.inner.settings_update(wanted))
+    }
+    fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
+        self.timed(StoreOp::SupervisorRegister, self.inner.supervisor_register(registration))
+    }
+    fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
+        self.timed(StoreOp::SupervisorHeartbeat, self.inner.supervisor_heartbeat(voter))
+    }
+    fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
+        self.timed(StoreOp::SupervisorRemove, self.inner.supervisor_remove(voter))
+    }
+    fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
+        self.timed(StoreOp::VotesWrite, self.inner.votes_write(voter, batch))
+    }
+    fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
+        self.timed(StoreOp::HealthFacts, self.inner.health_facts())
+    }
+}
+
+impl ElectionStore for MeteredStore {
+    fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
+        self.timed(StoreOp::ElectionFacts, self.inner.election_facts(target))
+    }
+    /// Every elector commits here, so here elections are counted.
+    fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
+        Box::pin(async move {
+            let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal)).await;
+            let outcome = match &answer {
+                Ok(CasOutcome::Won { .. }) if proposal.to.is_some() => "elected",
+                Ok(CasOutcome::Won { .. }) => "demoted",
+                Ok(CasOutcome::Lost) => "lost",
+                Ok(CasOutcome::EraChanged) => "era_changed",
+                Err(_) => "failed",
+            };
+            self.meter.election(outcome, &proposal.why);
+            answer
+        })
+    }
+    fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
+        self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl RepositoryStore for MeteredStore {
+    fn repository_create<'a>(&'a self, new: &'a NewRepository) -> Answer<'a, Outcome<Created>> {
+        self.timed(StoreOp::RepositoryCreate, self.inner.repository_create(new))
+    }
+    fn repository_delete<'a>(&'a self, id: RepositoryId, fence: Option<&'a Fence>) -> Answer<'a, Outcome<Deleted>> {
+        self.timed(StoreOp::RepositoryDelete, self.inner.repository_delete(id, fence))
+    }
+    fn repository_rename<'a>(
+        &'a self,
+        id: RepositoryId,
+        fence: Option<&'a Fence>,
+        to: &'a RelativePath,
+    ) -> Answer<'a, Outcome<()>> {
+        self.timed(StoreOp::RepositoryRename, self.inner.repository_rename(id, fence, to))
+    }
+    fn generation_increment<'a>(
+        &'a self,
+        id: RepositoryId,
+        fence: Option<&'a Fence>,
+        acknowledged: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<Generation>> {
+        self.timed(StoreOp::GenerationIncrement, self.inner.generation_increment(id, fence, acknowledged))
+    }
+    fn generation_set<'a>(
+        &'a self,
+        id: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+        generation: Generation,
+    ) -> Answer<'a, Outcome<()>> {
+        self.timed(StoreOp::GenerationSet, self.inner.generation_set(id, fence, storage, generation))
+    }
+    fn replica_mark<'a>(&'a self, id: RepositoryId, storage: &'a Storage) -> Answer<'a, Outcome<()>> {
+        self.timed(StoreOp::ReplicaMark, self.inner.replica_mark(id, storage))
+    }
+    fn replica_delete<'a>(
+        &'a self,
+        id: RepositoryId,
+        fence: Option<&'a Fence>,
+        storage: &'a Storage,
+    ) -> Answer<'a, Outcome<()>> {
+        self.timed(StoreOp::ReplicaDelete, self.inner.replica_delete(id, fence, storage))
+    }
+    fn authoritative_set<'a>(
+        &'a self,
+        id: RepositoryId,
+        storage: &'a Storage,
+        expected: FactsVersion,
+        operator: &'a Voter,
+    ) -> Answer<'a, Outcome<Epoch>> {
+        self.timed(StoreOp::AuthoritativeSet, self.inner.authoritative_set(id, storage, expected, operator))
+    }
+    fn assignments_replace<'a>(
+        &'a self,
+        id: RepositoryId,
+        expected: FactsVersion,
+        assignments: &'a BTreeSet<Storage>,
+    ) -> Answer<'a, Outcome<()>> {
+        self.timed(StoreOp::AssignmentsReplace, self.inner.assignments_replace(id, expected, assignments))
+    }
+    fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()> {
+        self.timed(StoreOp::StorageUpdate, self.inner.storage_update(node, change))
+    }
+}

@@ -1,0 +1,241 @@
+//! What is measured, by a recorder of the test's own.
+
+use crate::{
+    recording::Recording,
+    world::{LIMIT, World, ms, path, storage, verdict},
+};
+use actix::prelude::*;
+use quorate::{
+    Error, Ports, Supervisor,
+    config::NodeConfig,
+    core::{
+        evidence::{Evidence, Hard, Misconfigured, Ours},
+        ids::{NodeId, Storage, VirtualStorage},
+        quorum::Verdict,
+        settings::{Profile, WithoutCandidate},
+    },
+    messages::consensus::ConsensusChanged,
+    store::{StoreErrorKind, StoreOp},
+    telemetry::{Meter, metrics as m},
+    testing::wait,
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::Notify;
+
+const DEAD: Evidence = Evidence::Hard(Hard::Refused);
+
+fn metered(profile: Profile) -> (World, Recording) {
+    let (mut world, recording) = (World::new(profile), Recording::default());
+    world.meter = Meter::new(recording.clone());
+    (world, recording)
+}
+
+/// A supervisor of the same cluster that tells the recording nothing.
+async fn unheard(world: &World, name: &str, nodes: &[&str]) -> Supervisor<u64> {
+    let mut config = world.config(name);
+    let template = config.virtual_storages[0].nodes[0].clone();
+    config.virtual_storages[0].nodes = nodes
+        .iter()
+        .map(|node| NodeConfig { storage: storage(node), address: format!("tcp://{node}:1"), ..template.clone() })
+        .collect();
+    Supervisor::assemble(config, Ports::new(world.store.clone(), world.transport.clone())).await.unwrap()
+}
+
+/// A subscriber that reads nothing until it is let go.
+struct Stuck(Arc<Notify>);
+impl Actor for Stuck {
+    type Context = Context<Self>;
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+impl Handler<ConsensusChanged> for Stuck {
+    type Result = AtomicResponse<Self, ()>;
+    fn handle(&mut self, _: ConsensusChanged, _: &mut Context<Self>) -> Self::Result {
+        let gate = Arc::clone(&self.0);
+        AtomicResponse::new(Box::pin(async move { gate.notified().await }.into_actor(self)))
+    }
+}
+
+async fn dies_and_returns(world: &World, one: &Supervisor<u64>, name: &str) {
+    world.node(name).answers(DEAD);
+    verdict(one, name, Verdict::Unhealthy).await;
+    world.node(name).answers(Evidence::Serving);
+    verdict(one, name, Verdict::Healthy).await;
+}
+
+/// Everything that is measured happens once; nothing that is measured is missing (defect D: in the mode that everybody
+/// ran, Praefect measured neither nodes nor elections).
+async fn nothing_is_missing(profile: Profile) {
+    let (world, recording) = metered(profile);
+    let one = world.supervisor("s1").await;
+    world.repository("secret/path.git", &["g1", "g2"]).await;
+    one.primary(&path("secret/path.git")).await.unwrap();
+    one.synced_node(&path("secret/path.git")).await.unwrap();
+
+    let gate = Arc::new(Notify::new());
+    one.subscribe(Stuck(gate.clone()).start().recipient()).await.unwrap();
+    for _ in 0..4 {
+        dies_and_returns(&world, &one, "g3").await;
+    }
+    let skipped = || recording.value(&m::SKIPPED_REVISIONS, &[]).is_some();
+    wait::until("the stuck one catches up", LIMIT, || {
+        gate.notify_one();
+        skipped()
+    })
+    .await;
+
+    world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::Locked, 1);
+    assert!(one.primary(&path("secret/path.git")).await.is_err());
+    world.node("g3").panics(true);
+    wait::until_async("it died", LIMIT, async || one.restarts().await["node v/g3"] >= 1).await;
+    world.node("g3").panics(false);
+    tokio::time::sleep(ms(5_000)).await;
+
+    let all: BTreeSet<&str> = m::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(recording.names(), all, "{profile:?}");
+    let leaked: Vec<_> = recording.labels().into_iter().filter(|label| label.contains("secret")).collect();
+    assert!(leaked.is_empty(), "no repository is a label: {leaked:?}");
+    let addresses: Vec<_> = recording.labels().into_iter().filter(|label| label.contains("tcp")).collect();
+    assert!(addresses.is_empty(), "no address is a label: {addresses:?}");
+}
+
+#[actix::test]
+async fn every_metric_has_values_under_the_default_profile() {
+    nothing_is_missing(Profile::Default).await;
+}
+#[actix::test]
+async fn every_metric_has_values_with_fast_probes() {
+    nothing_is_missing(Profile::Lan).await;
+}
+#[actix::test]
+async fn every_metric_has_values_in_rounds() {
+    nothing_is_missing(Profile::Praefect).await;
+}
+
+#[actix::test]
+async fn a_node_shows_its_verdict_its_votes_and_what_the_quorum_needs() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let others = [unheard(&world, "s2", &["g1"]).await, unheard(&world, "s3", &["g1"]).await];
+    let votes = |vote: &str| recording.value(&m::NODE_VOTES, &["v", "g1", vote]);
+    wait::until("three votes", LIMIT, || votes("up") == Some(3.0)).await;
+    let shown = |verdict: &str| recording.value(&m::NODE_VERDICT, &["v", "g1", verdict]);
+    assert_eq!((shown("healthy"), shown("unhealthy"), shown("undecided")), (Some(1.0), Some(0.0), Some(0.0)));
+    assert_eq!((votes("down"), votes("misconfigured"), votes("none")), (Some(0.0), Some(0.0), Some(0.0)));
+    assert_eq!(recording.value(&m::QUORUM_SIZE, &["v", "g1"]), Some(2.0));
+    assert_eq!(recording.value(&m::NODE_LAST_HEALTHCHECK_UP, &["v", "g1"]), Some(1.0));
+
+    world.node("g1").answers(Evidence::Misconfigured(Misconfigured::Tls));
+    wait::until("three accuse it", LIMIT, || votes("misconfigured") == Some(3.0)).await;
+    assert_eq!((shown("healthy"), shown("unhealthy"), shown("undecided")), (Some(0.0), Some(1.0), Some(0.0)));
+    assert_eq!(recording.value(&m::NODE_LAST_HEALTHCHECK_UP, &["v", "g1"]), Some(0.0));
+    assert!(recording.value(&m::PROBES, &["v", "g1", "tls"]).is_some());
+    let revision = one.health_consensus().unwrap().revision.0;
+    assert_eq!(recording.value(&m::CONSENSUS_REVISION, &[]), Some(revision as f64));
+    for other in others {
+        other.stop().await;
+    }
+    wait::until("it is alone", LIMIT, || recording.value(&m::QUORUM_SIZE, &["v", "g1"]) == Some(1.0)).await;
+}
+
+#[actix::test]
+async fn a_node_that_nobody_votes_on_any_more_is_taken_away() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let two = unheard(&world, "s2", &["g1", "stranger"]).await;
+    let shown = || recording.value(&m::NODE_VERDICT, &["v", "stranger", "healthy"]);
+    wait::until("it is shown", LIMIT, || shown() == Some(1.0)).await;
+    two.stop().await;
+    wait::until("it is gone", LIMIT, || shown().is_none()).await;
+    assert_eq!(recording.value(&m::QUORUM_SIZE, &["v", "stranger"]), None);
+    assert_eq!(recording.value(&m::NODE_VOTES, &["v", "stranger", "up"]), None);
+    assert_eq!(recording.value(&m::NODE_VERDICT, &["v", "g1", "healthy"]), Some(1.0), "the others stay");
+    drop(one);
+}
+
+#[actix::test]
+async fn trouble_of_our_own_is_counted_and_does_not_call_the_node_down() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.node("g1").answers(Evidence::Ours(Ours::NoDescriptors));
+    wait::until("counted", LIMIT, || recording.value(&m::PROBES, &["v", "g1", "no_descriptors"]).is_some()).await;
+    assert_eq!(recording.value(&m::NODE_LAST_HEALTHCHECK_UP, &["v", "g1"]), Some(1.0));
+    drop(one);
+}
+
+#[actix::test]
+async fn equal_storage_names_in_two_virtual_storages_are_two_nodes() {
+    let (world, recording) = metered(Profile::Default);
+    let mut config = world.config("s1");
+    let mut second = config.virtual_storages[0].clone();
+    second.name = VirtualStorage::new("w").unwrap();
+    second.nodes.truncate(1);
+    second.nodes[0].address = "tcp://other:1".to_owned();
+    config.virtual_storages.push(second);
+    world.transport.node("tcp://other:1").answers(DEAD);
+    let one = world.assemble(config).await.unwrap();
+    let other = NodeId::new(VirtualStorage::new("w").unwrap(), Storage::new("g1").unwrap());
+    wait::until("both are known", LIMIT, || {
+        one.health_consensus().is_some_and(|known| known.verdict(&other) == Verdict::Unhealthy)
+    })
+    .await;
+    assert_eq!(recording.value(&m::NODE_LAST_HEALTHCHECK_UP, &["v", "g1"]), Some(1.0));
+    assert_eq!(recording.value(&m::NODE_LAST_HEALTHCHECK_UP, &["w", "g1"]), Some(0.0));
+}
+
+#[actix::test]
+async fn elections_are_counted_by_reason_and_a_steady_lookup_is_none() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1", "g2"]).await;
+    let first = one.primary(&path("r")).await.unwrap().storage;
+    for _ in 0..5 {
+        one.primary(&path("r")).await.unwrap();
+    }
+    let elected = |why: &str| recording.value(&m::ELECTIONS, &["elected", why]);
+    assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), None));
+    world.node(first.as_str()).answers(DEAD);
+    verdict(&one, first.as_str(), Verdict::Unhealthy).await;
+    one.primary(&path("r")).await.unwrap();
+    assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), Some(1.0)));
+    assert_eq!(recording.value(&m::LOOKUP, &["ok"]), Some(7.0));
+    assert_eq!(recording.value(&m::STORE_OPERATION, &["primary_cas"]), Some(2.0));
+}
+
+#[actix::test]
+async fn a_demotion_and_an_error_of_the_store_are_counted_by_kind() {
+    let (mut world, recording) = metered(Profile::Praefect);
+    world.settings.without_candidate = WithoutCandidate::Demote;
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1"]).await;
+    one.primary(&path("r")).await.unwrap();
+    world.node("g1").answers(DEAD);
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    assert!(matches!(one.primary(&path("r")).await, Err(Error::NoPrimary)));
+    assert_eq!(recording.value(&m::ELECTIONS, &["demoted", "unhealthy"]), Some(1.0));
+    assert_eq!(recording.value(&m::LOOKUP, &["unavailable"]), Some(1.0));
+    world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::BadRow("a secret".to_owned()), 1);
+    assert!(one.primary(&path("r")).await.is_err());
+    assert_eq!(recording.value(&m::STORE_ERRORS, &["election_facts", "bad_row"]), Some(1.0));
+}
+
+async fn rounds_in_ten_seconds(profile: Profile) -> f64 {
+    let (world, recording) = metered(profile);
+    let _one = world.supervisor("s1").await;
+    tokio::time::sleep(ms(10_000)).await;
+    let before = recording.value(&m::ROUND, &[]).unwrap();
+    tokio::time::sleep(ms(10_000)).await;
+    recording.value(&m::ROUND, &[]).unwrap() - before
+}
+
+#[actix::test]
+async fn each_heartbeat_is_measured_once() {
+    let rounds = rounds_in_ten_seconds(Profile::Default).await;
+    assert!((9.0..=11.0).contains(&rounds), "{rounds}");
+}
+#[actix::test]
+async fn each_round_is_measured_once() {
+    let rounds = rounds_in_ten_seconds(Profile::Praefect).await;
+    assert!((9.0..=11.0).contains(&rounds), "{rounds}");
+}
