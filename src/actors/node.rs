@@ -123,7 +123,6 @@ impl NodeActor {
         let answer = self.spec.probe.check(via, timeout);
         ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, ctx| {
             let took = this.clock.now().since(began);
-            telemetry::probed(&this.spec.node, took, evidence);
             this.spec.latency.record(&this.spec.node, took, evidence);
             then(this, evidence, ctx);
         }));

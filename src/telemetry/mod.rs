@@ -34,7 +34,7 @@ use crate::{
     store::StoreError,
 };
 use std::time::Duration;
-use tracing::{debug, error, info, trace, warn};
+use tracing::{debug, error, info, warn};
 
 pub(crate) fn health_manager_started() {
     info!(component = "HealthManager", "health manager started");
@@ -77,11 +77,6 @@ pub(crate) fn store_answers_again() {
 pub(crate) fn opinion_changed(node: &NodeId, opinion: Opinion, evidence: Evidence) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
     info!(%virtual_storage, %storage, opinion = opinion.as_str(), evidence = evidence.as_str(), "node health changed");
-}
-
-pub(crate) fn probed(node: &NodeId, took: Duration, outcome: Evidence) {
-    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
-    trace!(%virtual_storage, %storage, took_us = took.as_micros(), outcome = outcome.as_str(), "node probed");
 }
 
 /// What a probe said that says something else than the one before. A node that answers that it does not serve is not a

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// Hears of every probe once it ended, whatever it found: retries, confirmations and those of rounds too.
 ///
-/// `()` is the default and keeps nothing; each probe is an event of `tracing` at level TRACE besides. It is called
-/// within the node's actor: it must neither wait nor panic.
+/// `()` is the default and keeps nothing. No probe is logged: a quiet cluster logs nothing. It is called within the
+/// node's actor: it must neither wait nor panic.
 pub trait LatencyRecorder: Send + Sync {
     /// A probe of this node took so long and said this.
     fn record(&self, node: &NodeId, took: Duration, outcome: Evidence);
