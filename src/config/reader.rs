@@ -51,6 +51,16 @@ impl<'a> Reader<'a> {
         text
     }
 
+    /// Text that is never repeated, whatever is wrong with it.
+    pub(super) fn secret<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.take(key)?;
+        let Some(text) = value.as_str() else {
+            self.problem(key, format!("this {} is not allowed: it must be text in quotes", value.type_str()));
+            return None;
+        };
+        text.parse().map_err(|error: T::Err| self.problem(key, error.to_string())).ok()
+    }
+
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let text = self.text(key)?;
         text.parse().map_err(|error: T::Err| self.problem(key, error.to_string())).ok()

@@ -136,10 +136,10 @@ pub(super) fn wire<T: Transport>(
 
 fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
     let (mut opened, mut problems) = (Vec::new(), Vec::new());
-    for (node, address) in config.nodes() {
-        match address.parse::<NodeAddress>() {
+    for (node, configured) in config.nodes() {
+        match configured.address.parse::<NodeAddress>() {
             Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
-            Ok(address) => match transport.open(&address) {
+            Ok(address) => match transport.open(&address, configured.token.as_ref()) {
                 Ok(link) => opened.push(OpenedNode { node, address, link }),
                 Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
             },

@@ -2,7 +2,10 @@
 
 use quorate::{
     core::{evidence::Evidence, prober::Via},
-    transport::{DialOptions, Link, NodeAddress, Transport, grpc::GrpcTransport},
+    transport::{
+        DialOptions, Link, NodeAddress, Transport,
+        grpc::{Connection, GrpcTransport},
+    },
 };
 use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
 use tokio::{
@@ -10,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
-use tonic::transport::{Channel, Server};
+use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 /// Long enough for a busy machine, short enough for a test.
@@ -92,15 +95,15 @@ pub(crate) fn loopback() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-pub(crate) fn open(address: &str) -> Link<Channel> {
+pub(crate) fn open(address: &str) -> Link<Connection> {
     open_with(address, DialOptions::default())
 }
 
-pub(crate) fn open_with(address: &str, options: DialOptions) -> Link<Channel> {
-    GrpcTransport::new(options).unwrap().open(&NodeAddress::new(address).unwrap()).unwrap()
+pub(crate) fn open_with(address: &str, options: DialOptions) -> Link<Connection> {
+    GrpcTransport::new(options).unwrap().open(&NodeAddress::new(address).unwrap(), None).unwrap()
 }
 
-pub(crate) async fn check(link: &Link<Channel>, via: Via) -> Evidence {
+pub(crate) async fn check(link: &Link<Connection>, via: Via) -> Evidence {
     link.probe.check(via, TIMEOUT).await
 }
 
