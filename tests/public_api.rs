@@ -7,7 +7,7 @@ use quorate::{
         Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor,
         NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, WatchedNode,
     },
-    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, VirtualStorageConfig},
+    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, Secret, VirtualStorageConfig},
     core::{
         assignment::{InvalidReplicationFactor, plan},
         consensus::{
@@ -59,7 +59,16 @@ use quorate::{
         store_suite, wait,
     },
     transport::{
-        DialError, DialOptions, HealthProbe, InvalidAddress, Link, NodeAddress, Transport, grpc::GrpcTransport,
+        DialError, DialOptions, FileProblem, HealthProbe, InvalidAddress, Link, NodeAddress, Place, TlsIdentity,
+        Transport,
+        grpc::{
+            BytesCodec, BytesDecoder, BytesEncoder, CORRELATION_ID_KEY, Call, CallHook, Connection, GrpcTransport,
+            Propagate, Resolver, SystemResolver, TraceParent,
+            auth::{AuthError, Verifier, WINDOW, WallClock, system_clock},
+            dial,
+            ping::{PingError, PingOptions, PingProblem, PingReport, Served, ServedStorage, ping, ping_with},
+            relay,
+        },
     },
 };
 

@@ -8,10 +8,10 @@ mod error;
 mod file;
 mod reader;
 mod relations;
-mod token;
+mod secret;
 
 pub use error::{ConfigError, Problem};
-pub use token::{EmptyToken, Token};
+pub use secret::Secret;
 
 use crate::core::{
     ids::{NodeId, Storage, SupervisorName, VirtualStorage},
@@ -132,12 +132,12 @@ pub struct NodeConfig {
     pub storage: Storage,
     /// Where it listens: `tcp://host:port`, `tls://host:port`, `unix:/path` or `dns:host:port`.
     pub address: String,
-    /// The secret that it checks calls with. Default: none, calls are not signed.
-    pub token: Option<Token>,
+    /// The secret that proves to the node who calls. Default none.
+    pub token: Option<Secret>,
 }
 
 impl NodeConfig {
-    /// A node that asks for no token.
+    /// A node without a token.
     pub fn new(storage: Storage, address: impl Into<String>) -> Self {
         Self { storage, address: address.into(), token: None }
     }

@@ -1,6 +1,6 @@
 //! Takes a TOML table apart key by key, and remembers what was wrong instead of stopping.
 
-use super::Problem;
+use super::{Problem, Secret};
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 use toml::{Table, Value};
 
@@ -52,13 +52,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Text that is never repeated, whatever is wrong with it.
-    pub(super) fn secret<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+    pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let value = self.take(key)?;
-        let Some(text) = value.as_str() else {
-            self.problem(key, format!("this {} is not allowed: it must be text in quotes", value.type_str()));
-            return None;
-        };
-        text.parse().map_err(|error: T::Err| self.problem(key, error.to_string())).ok()
+        let secret = value.as_str().filter(|secret| !secret.is_empty()).map(Secret::new);
+        if secret.is_none() {
+            let what = format!("this {} is not allowed: it must be text in quotes, not empty", value.type_str());
+            self.problem(key, what);
+        }
+        secret
     }
 
     pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {

@@ -118,11 +118,10 @@ fn a_token_signs_and_is_never_shown() {
     let with = |token: &str| format!("{MINIMAL}\ntoken = {token}");
     let config = Config::from_toml(&with("\"hunter2\"")).unwrap();
     let node = &config.virtual_storages[0].nodes[0];
-    assert_eq!(node.token.as_ref().map(Token::expose), Some("hunter2"));
+    assert_eq!(node.token.as_ref().map(Secret::expose), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
     assert_eq!(Config::from_toml(MINIMAL).unwrap().virtual_storages[0].nodes[0].token, None);
-    for (wrong, said) in
-        [("4711", "this integer is not allowed"), ("[\"4711\"]", "this array"), ("\"\"", "leave the key out")]
+    for (wrong, said) in [("4711", "this integer is not allowed"), ("[\"4711\"]", "this array"), ("\"\"", "not empty")]
     {
         let error = Config::from_toml(&with(wrong)).unwrap_err().to_string();
         assert!(error.contains("virtual_storage[0].node[0].token"), "{error}");

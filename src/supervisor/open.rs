@@ -54,3 +54,22 @@ pub(super) fn transport(config: &Config) -> Result<GrpcTransport, ConfigError> {
         ConfigError { problems }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::settings::Profile;
+
+    #[test]
+    fn every_file_that_cannot_be_used_is_a_problem_of_its_own_key() {
+        let mut config = Config::new(Profile::Default, "sqlite::memory:");
+        assert!(transport(&config).is_ok());
+        let health = &mut config.health;
+        (health.tls_ca, health.tls_cert, health.tls_key) =
+            (Some("/nowhere/ca.pem".into()), Some("/nowhere/c.pem".into()), Some("/nowhere/k.pem".into()));
+        let error = transport(&config).unwrap_err();
+        let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["health.tls_ca", "health.tls_cert", "health.tls_key"]);
+        assert!(error.to_string().contains("\"/nowhere/c.pem\" is not allowed: No such file"), "{error}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Storage nodes that answer as the test says, without a network.
 
 use crate::{
-    config::Token,
+    config::Secret,
     core::{
         evidence::{Evidence, Soft},
         prober::Via,
@@ -115,7 +115,7 @@ impl ScriptedTransport {
 
 impl Transport for ScriptedTransport {
     type Connection = u64;
-    fn open(&self, address: &NodeAddress, _: Option<&Token>) -> Result<Link<u64>, DialError> {
+    fn open(&self, address: &NodeAddress, _: Option<&Secret>) -> Result<Link<u64>, DialError> {
         Ok(self.node(&address.to_string()).link())
     }
 }

@@ -14,7 +14,7 @@ pub mod grpc;
 pub use address::{DNS_PORT, InvalidAddress, NodeAddress, Place};
 
 use crate::{
-    config::{HealthConfig, Token},
+    config::{HealthConfig, Secret},
     core::{evidence::Evidence, prober::Via},
 };
 use futures_util::future::BoxFuture;
@@ -148,7 +148,7 @@ pub trait Transport: Send + Sync + 'static {
     type Connection: Clone + Send + Sync + 'static;
     /// Opens a link to a node, whose calls are signed with its token, if it has one. Never waits, and an unreachable
     /// node is no error.
-    fn open(&self, address: &NodeAddress, token: Option<&Token>) -> Result<Link<Self::Connection>, DialError>;
+    fn open(&self, address: &NodeAddress, token: Option<&Secret>) -> Result<Link<Self::Connection>, DialError>;
 }
 
 /// One node, opened.

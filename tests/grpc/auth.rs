@@ -2,7 +2,7 @@
 
 use crate::nodes::{TIMEOUT, loopback};
 use quorate::{
-    config::Token,
+    config::Secret,
     core::{
         evidence::{Evidence, Misconfigured},
         prober::Via,
@@ -37,7 +37,7 @@ async fn guarded(clock: WallClock) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind(loopback()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let verifier = Verifier::with_clock(&Token::new("secret").unwrap(), clock);
+    let verifier = Verifier::with_clock(&Secret::new("secret"), clock);
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let saw = Arc::clone(&seen);
     let service = InterceptedService::new(health, move |request: Request<()>| {
@@ -69,7 +69,7 @@ async fn a_node_lets_in_whoever_signs_with_its_token_within_half_a_minute() {
         (Some("wrong"), 1_000_000, denied),
         (None, 1_000_000, Evidence::Misconfigured(Misconfigured::Unauthenticated)),
     ] {
-        let token = secret.map(|secret| Token::new(secret).unwrap());
+        let token = secret.map(|secret| Secret::new(secret));
         let link = transport(clock(&Arc::new(AtomicU64::new(ours)))).open(&address, token.as_ref()).unwrap();
         for via in [Via::Kept, Via::Fresh] {
             assert_eq!(link.probe.check(via, TIMEOUT).await, expected, "{secret:?} at {ours} {via:?}");
@@ -81,7 +81,7 @@ async fn a_node_lets_in_whoever_signs_with_its_token_within_half_a_minute() {
 async fn every_call_is_signed_afresh() {
     let now = Arc::new(AtomicU64::new(1_000_000));
     let (address, seen) = guarded(clock(&now)).await;
-    let token = Token::new("secret").unwrap();
+    let token = Secret::new("secret");
     let link =
         transport(clock(&now)).open(&NodeAddress::new(format!("tcp://{address}")).unwrap(), Some(&token)).unwrap();
     // A minute later the first signature is long void.
@@ -97,7 +97,7 @@ async fn every_call_is_signed_afresh() {
 async fn what_a_caller_put_in_is_replaced_by_the_nodes_own_signature() {
     let now = Arc::new(AtomicU64::new(1_000_000));
     let (address, seen) = guarded(clock(&now)).await;
-    let token = Token::new("secret").unwrap();
+    let token = Secret::new("secret");
     let link =
         transport(clock(&now)).open(&NodeAddress::new(format!("tcp://{address}")).unwrap(), Some(&token)).unwrap();
     let connection = link.connection.borrow().clone();
@@ -109,7 +109,7 @@ async fn what_a_caller_put_in_is_replaced_by_the_nodes_own_signature() {
 
 #[tokio::test]
 async fn nothing_that_is_printed_shows_the_token() {
-    let token = Token::new("hunter2").unwrap();
+    let token = Secret::new("hunter2");
     let transport = transport(clock(&Arc::default()));
     let link = transport.open(&NodeAddress::new("tcp://127.0.0.1:1").unwrap(), Some(&token)).unwrap();
     let verifier = Verifier::new(&token);

@@ -4,7 +4,7 @@ use crate::nodes::{HealthService, Node, loopback, raw};
 use futures_util::future::BoxFuture;
 use quorate::{
     Config,
-    config::{NodeConfig, Token, VirtualStorageConfig},
+    config::{NodeConfig, Secret, VirtualStorageConfig},
     core::{
         ids::{Storage, VirtualStorage},
         settings::Profile,
@@ -115,7 +115,7 @@ fn config(clusters: &[(&str, &[Configured<'_>])]) -> Config {
         let nodes = nodes
             .iter()
             .map(|(storage, address, token)| NodeConfig {
-                token: token.map(|token| Token::new(token).unwrap()),
+                token: token.map(|token| Secret::new(token)),
                 ..NodeConfig::new(Storage::new(*storage).unwrap(), *address)
             })
             .collect();
@@ -173,7 +173,7 @@ async fn an_address_is_pinged_once_for_each_token_that_is_configured_for_it() {
     let listener = tokio::net::TcpListener::bind(loopback()).await.unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
     let health = HealthService::new(tonic_health::server::HealthService::from_health_reporter(HealthReporter::new()));
-    let service = InterceptedService::new(health, Verifier::new(&Token::new("abc").unwrap()));
+    let service = InterceptedService::new(health, Verifier::new(&Secret::new("abc")));
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)));
     // The same address and token in two clusters is one node.
     let same = config(&[("meow", &[("foo", &address, Some("abc"))]), ("woof", &[("bar", &address, Some("abc"))])]);

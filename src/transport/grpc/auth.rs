@@ -7,7 +7,7 @@
 //!
 //! Storage nodes check with a [`Verifier`], an interceptor for any tonic service.
 
-use crate::config::Token;
+use crate::config::Secret;
 use ring::hmac;
 use std::{
     fmt,
@@ -38,6 +38,11 @@ fn unix_seconds(clock: &WallClock) -> u64 {
     clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+fn key(secret: &Secret) -> Option<hmac::Key> {
+    let secret = secret.expose().as_bytes();
+    (!secret.is_empty()).then(|| hmac::Key::new(hmac::HMAC_SHA256, secret))
+}
+
 /// Signs calls.
 #[derive(Clone)]
 pub(super) struct Signer {
@@ -46,8 +51,9 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(token: &Token, clock: WallClock) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()), clock }
+    /// `None` for an empty secret: everybody can sign with that, so it would only look like a signature.
+    pub(super) fn new(token: &Secret, clock: WallClock) -> Option<Self> {
+        Some(Self { key: key(token)?, clock })
     }
 
     /// A fresh signature. `None` cannot happen: it is all hexadecimal, digits and dots.
@@ -105,35 +111,32 @@ impl From<AuthError> for Status {
     }
 }
 
-/// The storage node's side: lets in who knows the secret.
+/// The storage node's side: lets in who knows the secret. An empty one lets nobody in.
 ///
 /// ```
-/// use quorate::{config::Token, transport::grpc::auth::Verifier};
+/// use quorate::{config::Secret, transport::grpc::auth::Verifier};
 /// use tonic::service::interceptor::InterceptedService;
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (_, health) = tonic_health::server::health_reporter();
-/// let guarded = InterceptedService::new(health, Verifier::new(&Token::new("secret")?));
-/// # Ok(())
-/// # }
+/// let guarded = InterceptedService::new(health, Verifier::new(&Secret::new("secret")));
 /// ```
 #[derive(Clone)]
 pub struct Verifier {
-    key: hmac::Key,
+    key: Option<hmac::Key>,
     clock: WallClock,
 }
 
 impl Verifier {
     /// Checks with this secret, by the machine's clock.
     #[must_use]
-    pub fn new(token: &Token) -> Self {
+    pub fn new(token: &Secret) -> Self {
         Self::with_clock(token, system_clock())
     }
 
     /// The same by another clock.
     #[must_use]
-    pub fn with_clock(token: &Token, clock: WallClock) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes()), clock }
+    pub fn with_clock(token: &Secret, clock: WallClock) -> Self {
+        Self { key: key(token), clock }
     }
 
     /// Checks a call's metadata. The error's text is a metric's label of Gitaly's.
@@ -152,7 +155,8 @@ impl Verifier {
             return Err(AuthError::WrongVersion);
         }
         let signature = unhex(signature).ok_or(AuthError::WrongSignature)?;
-        hmac::verify(&self.key, signed.as_bytes(), &signature).map_err(|_| AuthError::WrongSignature)?;
+        let key = self.key.as_ref().ok_or(AuthError::WrongSignature)?;
+        hmac::verify(key, signed.as_bytes(), &signature).map_err(|_| AuthError::WrongSignature)?;
         let signed: u64 = signed.parse().map_err(|_| AuthError::NoTimestamp)?;
         let now = unix_seconds(&self.clock);
         if now.saturating_sub(signed) > WINDOW.as_secs() {

@@ -5,7 +5,7 @@ fn at(seconds: u64) -> WallClock {
 }
 
 fn signed(secret: &str, seconds: u64) -> String {
-    let signer = Signer::new(&Token::new(secret).unwrap(), at(seconds));
+    let signer = Signer::new(&Secret::new(secret), at(seconds)).unwrap();
     signer.header().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -14,7 +14,7 @@ fn judged(authorization: Option<&str>, seconds: u64) -> Result<(), AuthError> {
     if let Some(value) = authorization {
         metadata.insert("authorization", value.parse().unwrap());
     }
-    Verifier::with_clock(&Token::new("secret").unwrap(), at(seconds)).verify(&metadata)
+    Verifier::with_clock(&Secret::new("secret"), at(seconds)).verify(&metadata)
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn a_signature_is_the_hmac_of_the_time() {
     // Known answer: `printf 1000000000 | openssl dgst -sha256 -hmac secret`.
     let expected = "4d171b6d72e0f5bc62d491bed174687be044c6a06207aa9f0cb291ff7e8654a5";
     assert_eq!(signed("secret", 1_000_000_000), format!("Bearer v2.{expected}.1000000000"));
-    let header = Signer::new(&Token::new("secret").unwrap(), at(1)).header().unwrap();
+    let header = Signer::new(&Secret::new("secret"), at(1)).unwrap().header().unwrap();
     assert!(header.is_sensitive() && format!("{header:?}") == "Sensitive");
 }
 
@@ -68,4 +68,15 @@ fn each_way_to_be_wrong_is_told_apart_here_and_not_to_the_caller() {
         };
         assert_eq!((status.code(), status.message()), message);
     }
+}
+
+#[test]
+fn an_empty_secret_signs_nothing_and_lets_nobody_in() {
+    assert!(Signer::new(&Secret::new(""), at(1_000)).is_none());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"");
+    let hex: String = hmac::sign(&key, b"1000").as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut metadata = MetadataMap::new();
+    metadata.insert("authorization", format!("Bearer v2.{hex}.1000").parse().unwrap());
+    let verifier = Verifier::with_clock(&Secret::new(""), at(1_000));
+    assert_eq!(verifier.verify(&metadata), Err(AuthError::WrongSignature));
 }

@@ -33,7 +33,7 @@ pub use resolver::{Resolver, SystemResolver};
 
 use super::{DialError, DialOptions, HealthProbe, Link, NodeAddress, Place, Transport};
 use crate::{
-    config::Token,
+    config::Secret,
     core::{
         evidence::{Evidence, Hard, Misconfigured, Soft},
         prober::Via,
@@ -70,7 +70,7 @@ impl std::fmt::Debug for GrpcTransport {
 
 /// A lazy connection to one node, without a supervisor. Must be called within a tokio runtime. For more than one node, or
 /// with hooks, keep a [`GrpcTransport`] and [`open`](Transport::open) links: it reads the files of certificates once.
-pub fn dial(address: &NodeAddress, token: Option<&Token>, options: DialOptions) -> Result<Connection, DialError> {
+pub fn dial(address: &NodeAddress, token: Option<&Secret>, options: DialOptions) -> Result<Connection, DialError> {
     let connection = GrpcTransport::new(options)?.open(address, token)?.connection.borrow().clone();
     Ok(connection)
 }
@@ -131,14 +131,14 @@ impl GrpcTransport {
         Ok(endpoint)
     }
 
-    fn dialer(&self, address: &NodeAddress, token: Option<&Token>) -> Result<Dialer, DialError> {
+    fn dialer(&self, address: &NodeAddress, token: Option<&Secret>) -> Result<Dialer, DialError> {
         Ok(Dialer {
             endpoint: self.endpoint(address)?,
             connector: Connector::new(address, &self.options, Arc::clone(&self.resolver)),
             options: self.options.clone(),
             shared: Arc::new(Shared {
                 address: address.clone(),
-                signer: token.map(|token| Signer::new(token, Arc::clone(&self.clock))),
+                signer: token.and_then(|token| Signer::new(token, Arc::clone(&self.clock))),
                 hooks: self.hooks.as_slice().into(),
             }),
         })
@@ -185,7 +185,7 @@ impl Transport for GrpcTransport {
     type Connection = Connection;
 
     /// Must be called within a tokio runtime: the channel's worker is spawned there.
-    fn open(&self, address: &NodeAddress, token: Option<&Token>) -> Result<Link<Connection>, DialError> {
+    fn open(&self, address: &NodeAddress, token: Option<&Secret>) -> Result<Link<Connection>, DialError> {
         let dialer = self.dialer(address, token)?;
         let (kept, connection) = watch::channel(dialer.kept());
         Ok(Link { probe: Arc::new(GrpcProbe(Arc::new(Inner { dialer, kept }))), connection })

@@ -18,7 +18,7 @@ pub use report::{PingError, PingProblem, PingReport, Served, ServedStorage};
 
 use super::{Connection, GrpcTransport, health};
 use crate::{
-    config::{Config, Token},
+    config::{Config, Secret},
     core::ids::{Storage, VirtualStorage},
     transport::{DialError, DialOptions, NodeAddress},
 };
@@ -64,14 +64,14 @@ pub async fn ping_with(transport: &GrpcTransport, config: &Config, options: Ping
 /// What is configured at one address.
 struct Target {
     address: String,
-    token: Option<Token>,
+    token: Option<Secret>,
     storages: BTreeMap<Storage, BTreeSet<VirtualStorage>>,
 }
 
 fn targets(config: &Config) -> Vec<Target> {
     let mut found: BTreeMap<(&str, Option<&str>), Target> = BTreeMap::new();
     for (id, node) in config.nodes() {
-        let key = (node.address.as_str(), node.token.as_ref().map(Token::expose));
+        let key = (node.address.as_str(), node.token.as_ref().map(Secret::expose));
         let target = found.entry(key).or_insert_with(|| Target {
             address: node.address.clone(),
             token: node.token.clone(),
@@ -95,7 +95,7 @@ async fn one(transport: &GrpcTransport, target: Target, limit: Duration) -> Ping
 /// Each step needs the one before; what stops them is the answer's error.
 async fn steps(
     transport: &GrpcTransport,
-    token: Option<&Token>,
+    token: Option<&Secret>,
     report: &mut PingReport,
     deadline: Instant,
     limit: Duration,
