@@ -69,7 +69,7 @@ async fn a_node_lets_in_whoever_signs_with_its_token_within_half_a_minute() {
         (Some("wrong"), 1_000_000, denied),
         (None, 1_000_000, Evidence::Misconfigured(Misconfigured::Unauthenticated)),
     ] {
-        let token = secret.map(|secret| Secret::new(secret));
+        let token = secret.map(Secret::new);
         let link = transport(clock(&Arc::new(AtomicU64::new(ours)))).open(&address, token.as_ref()).unwrap();
         for via in [Via::Kept, Via::Fresh] {
             assert_eq!(link.probe.check(via, TIMEOUT).await, expected, "{secret:?} at {ours} {via:?}");

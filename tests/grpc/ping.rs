@@ -115,7 +115,7 @@ fn config(clusters: &[(&str, &[Configured<'_>])]) -> Config {
         let nodes = nodes
             .iter()
             .map(|(storage, address, token)| NodeConfig {
-                token: token.map(|token| Secret::new(token)),
+                token: token.map(Secret::new),
                 ..NodeConfig::new(Storage::new(*storage).unwrap(), *address)
             })
             .collect();
