@@ -58,7 +58,8 @@ enum Outcome {
     Missed,
 }
 
-/// Announces a primary's epoch to its replicas, over any channel of tonic's kind. Fails only if the primary has no epoch.
+/// Announces a primary's epoch to its replicas, over any channel of tonic's kind. Fails only if it has no
+/// epoch.
 pub async fn announce<C: GrpcService<Body, ResponseBody = Body>>(
     primary: &Primary,
     replicas: impl IntoIterator<Item = (Storage, C)>,

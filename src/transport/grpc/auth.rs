@@ -1,5 +1,5 @@
-//! Signed calls: `authorization: Bearer v2.<hex HMAC-SHA256 of the time>.<Unix time in seconds>`, Praefect's and Gitaly's
-//! second version.
+//! Signed calls: `authorization: Bearer v2.<hex HMAC-SHA256 of the time>.<Unix time in seconds>`, the second version
+//! of Praefect and Gitaly.
 //!
 //! The secret stays at home, and a signature that leaks is worth nothing half a minute later. It covers nothing but the
 //! time: it says who calls, not what is called, and who can read the wire can repeat it for as long. So it belongs on a
@@ -17,8 +17,8 @@ use std::{
 };
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 
-/// How far a signature's time may be from the verifier's own, either way. More skew than that between two machines makes
-/// every call fail.
+/// How far a signature's time may be from the verifier's own, either way. More skew than that between two machines
+/// makes every call fail.
 pub const WINDOW: Duration = Duration::from_secs(30);
 
 const VERSION: &str = "v2";

@@ -1,8 +1,8 @@
 //! The adapter over tonic: lazy channels, and probes by `grpc.health.v1`.
 //!
 //! A channel of tonic connects when it is first used and again after each loss, at once. Real traffic is paced, with
-//! pauses up to a limit, so that a busy caller does not hammer a dead node; probes are bounded by their interval and cut
-//! the pause short, so a node that returns is found by the next one, however long it was away. What tonic does not do:
+//! pauses up to a limit, so that a busy caller does not hammer a dead node; probes are bounded by their interval and
+//! cut the pause short, so a node that returns is found by the next one, however long it was away. What tonic does not do:
 //! it keeps a connection whose peer fell silent for as long as the kernel does. That is what `reconnect` is for.
 //!
 //! What a [`Connection`] adds to tonic's channel: each call is signed with the node's token ([`auth`]), carries a
@@ -68,8 +68,8 @@ impl std::fmt::Debug for GrpcTransport {
     }
 }
 
-/// A lazy connection to one node, without a supervisor. Must be called within a tokio runtime. For more than one node, or
-/// with hooks, keep a [`GrpcTransport`] and [`open`](Transport::open) links: it reads the files of certificates once.
+/// A lazy connection to one node, without a supervisor. Must be called within a tokio runtime. For more than one node,
+/// or with hooks, keep a [`GrpcTransport`] and [`open`](Transport::open) links: it reads the files of certificates once.
 pub fn dial(address: &NodeAddress, token: Option<&Secret>, options: DialOptions) -> Result<Connection, DialError> {
     let connection = GrpcTransport::new(options)?.open(address, token)?.connection.borrow().clone();
     Ok(connection)
