@@ -61,9 +61,16 @@ use quorate::{
         store_suite, wait,
     },
     transport::{
-        ByName, DialError, DialOptions, HealthProbe, InvalidAddress, LatencyRecorder, Link, MethodClassifier,
-        NodeAddress, TrafficErrors, Transport,
-        grpc::{GrpcTransport, NodeChannel, TrackErrors, Tracked, TrackedBody},
+        ByName, DialError, DialOptions, FileProblem, HealthProbe, InvalidAddress, LatencyRecorder, Link,
+        MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport,
+        grpc::{
+            BytesCodec, BytesDecoder, BytesEncoder, CORRELATION_ID_KEY, Call, CallHook, Connection, GrpcTransport,
+            NodeChannel, Propagate, Resolver, SystemResolver, TraceParent, TrackErrors, Tracked, TrackedBody,
+            auth::{AuthError, Verifier, WINDOW, WallClock, system_clock},
+            dial,
+            ping::{PingError, PingOptions, PingProblem, PingReport, Served, ServedStorage, ping, ping_with},
+            relay,
+        },
     },
 };
 

@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fencing", &["core"]),
     ("actors", &["core", "config", "error", "messages", "store", "telemetry", "transport"]),
     ("supervisor", &[""]),
-    ("testing", &["core", "messages", "store", "transport"]),
+    ("testing", &["core", "config", "messages", "store", "transport"]),
 ];
 
 /// Adapters, and the only parts that may name them.
@@ -53,7 +53,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("futures_util", &["store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),
     ("prometheus_client", &["telemetry::prometheus"]),
     ("tracing", &["telemetry", "store::postgres", "store::sqlite", "transport::grpc", "fencing"]),
-    ("uuid", &["store", "actors", "supervisor", "testing"]),
+    ("uuid", &["store", "transport::grpc", "actors", "supervisor", "testing"]),
     ("serde_json", &["store", "fencing", "actors", "supervisor", "testing"]),
     ("toml", &["config"]),
     ("humantime", &["config"]),
@@ -69,15 +69,17 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustix", &["store::sqlite", "transport::grpc", "fencing", "supervisor"]),
     ("tonic", &["transport::grpc", "fencing", "testing"]),
     ("tonic_health", &["transport::grpc", "testing"]),
-    ("tonic_prost", &["fencing"]),
+    ("tonic_prost", &["transport::grpc", "fencing"]),
     ("tonic_types", &["fencing"]),
-    ("prost", &["fencing"]),
+    ("prost", &["transport::grpc", "fencing"]),
     ("hyper", &["transport::grpc"]),
     ("hyper_util", &["transport::grpc"]),
     ("h2", &["transport::grpc"]),
     ("rustls", &["transport::grpc"]),
+    ("ring", &["transport::grpc"]),
     ("tower", &["transport::grpc", "fencing"]),
     ("http", &["transport::grpc", "fencing"]),
+    ("http_body", &["transport::grpc"]),
 ];
 
 /// What the rules must not see of `std`: clocks, the outside world, other threads, and maps without an order.

@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub struct NodeHandle<C> {
     node: NodeId,
     address: NodeAddress,
-    token: Secret,
+    token: Option<Secret>,
     check_limit: Duration,
     connection: watch::Receiver<C>,
     traffic: TrafficErrors,
@@ -44,12 +44,12 @@ impl<C: Clone> NodeHandle<C> {
         check: Relay<CheckHealth>,
     ) -> Self {
         let (connection, traffic) = (link.connection.clone(), link.traffic.clone());
-        let (token, check_limit) = (Secret::default(), Duration::from_secs(10));
+        let (token, check_limit) = (None, Duration::from_secs(10));
         Self { node, address, token, check_limit, connection, traffic, local, health, check }
     }
-    /// The same with the token that its clients need. Default empty.
+    /// The same with the token that its clients need. Default none.
     #[must_use]
-    pub fn with_token(mut self, token: Secret) -> Self {
+    pub fn with_token(mut self, token: Option<Secret>) -> Self {
         self.token = token;
         self
     }
@@ -75,10 +75,10 @@ impl<C: Clone> NodeHandle<C> {
     pub fn address(&self) -> &NodeAddress {
         &self.address
     }
-    /// What its clients prove themselves with; empty if it wants nothing. Never shown.
+    /// What its clients prove themselves with; `None` if it wants nothing. Never shown.
     #[must_use]
-    pub fn token(&self) -> &Secret {
-        &self.token
+    pub fn token(&self) -> Option<&Secret> {
+        self.token.as_ref()
     }
     /// The connection for real traffic. Ask again for each call: it is replaced when it went silent. Over gRPC it comes
     /// with the error tracking.

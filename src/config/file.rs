@@ -35,7 +35,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
         let name = required(cluster, "name");
         let nodes = cluster.each("node", |node| {
             let (storage, address) = (required(node, "storage"), required(node, "address"));
-            let token = node.secret("token").unwrap_or_default();
+            let token = node.secret("token");
             Some(NodeConfig { storage: storage?, address: address?, token })
         });
         Some(VirtualStorageConfig { name: name?, nodes })
@@ -64,7 +64,13 @@ fn health(config: &mut Config, mut section: Reader<'_>) {
     set(&mut health.thresholds.window, section.number("window", 1..=1_000));
     set(&mut health.connect_timeout, section.duration("connect_timeout"));
     set(&mut health.keepalive, section.duration("keepalive"));
+    set(&mut health.keepalive_timeout, section.duration("keepalive_timeout"));
+    set(&mut health.reconnect_pause_max, section.duration("reconnect_pause_max"));
+    set(&mut health.dns_refresh, section.duration("dns_refresh"));
     health.tls_ca = section.text("tls_ca").map(Into::into);
+    health.tls_cert = section.text("tls_cert").map(Into::into);
+    health.tls_key = section.text("tls_key").map(Into::into);
+    health.tls_server_name = section.text("tls_server_name");
     section.finish();
 }
 

@@ -104,8 +104,21 @@ pub struct HealthConfig {
     pub connect_timeout: Duration,
     /// HTTP/2 keepalive of node connections. Default 20 s: servers made with grpc-go refuse faster pings.
     pub keepalive: Duration,
+    /// How long an HTTP/2 keepalive may stay unanswered before the connection is given up. Default 20 s.
+    pub keepalive_timeout: Duration,
+    /// The longest pause between two attempts to connect to a node that is away. Default 1 s, as Praefect's. Real
+    /// traffic fails at once meanwhile; probes do not wait for it.
+    pub reconnect_pause_max: Duration,
+    /// How old the answer of a name server for a `dns:` address may become before it is asked again. Default 30 s.
+    pub dns_refresh: Duration,
     /// The certificate authority of `tls://` nodes, a PEM file. Default: the system's.
     pub tls_ca: Option<PathBuf>,
+    /// The certificate that `tls://` nodes are shown, a PEM file. Default none. Needs `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of `tls_cert`, a PEM file. Default none.
+    pub tls_key: Option<PathBuf>,
+    /// The name that the certificates of `tls://` nodes must carry. Default: the address's host.
+    pub tls_server_name: Option<String>,
 }
 
 /// One cluster.
@@ -124,14 +137,14 @@ pub struct NodeConfig {
     pub storage: Storage,
     /// Where it listens: `tcp://host:port`, `tls://host:port`, `unix:/path` or `dns:host:port`.
     pub address: String,
-    /// What its clients prove themselves with. Default empty: it wants nothing.
-    pub token: Secret,
+    /// The secret that proves to the node who calls. Default none.
+    pub token: Option<Secret>,
 }
 
 impl NodeConfig {
     /// A node without a token.
     pub fn new(storage: Storage, address: impl Into<String>) -> Self {
-        Self { storage, address: address.into(), token: Secret::default() }
+        Self { storage, address: address.into(), token: None }
     }
 }
 
@@ -157,7 +170,13 @@ impl Config {
                 errors: None,
                 connect_timeout: ms(300),
                 keepalive: ms(20_000),
+                keepalive_timeout: ms(20_000),
+                reconnect_pause_max: ms(1_000),
+                dns_refresh: ms(30_000),
                 tls_ca: None,
+                tls_cert: None,
+                tls_key: None,
+                tls_server_name: None,
             },
             heartbeat,
             settings: Settings::of(profile),
@@ -181,13 +200,10 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 
-    /// Every configured node with its address, in order of configuration.
-    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &str)> {
+    /// Every configured node, in order of configuration.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeConfig)> {
         self.virtual_storages.iter().flat_map(|cluster| {
-            cluster
-                .nodes
-                .iter()
-                .map(|node| (NodeId::new(cluster.name.clone(), node.storage.clone()), node.address.as_str()))
+            cluster.nodes.iter().map(|node| (NodeId::new(cluster.name.clone(), node.storage.clone()), node))
         })
     }
 }

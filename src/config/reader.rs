@@ -51,12 +51,13 @@ impl<'a> Reader<'a> {
         text
     }
 
-    /// Text that is quoted back in no case, not even if it is none.
+    /// Text that is never repeated, whatever is wrong with it.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let value = self.take(key)?;
-        let secret = value.as_str().map(Secret::new);
+        let secret = value.as_str().filter(|secret| !secret.is_empty()).map(Secret::new);
         if secret.is_none() {
-            self.problem(key, format!("this {} is not allowed: it must be text in quotes", value.type_str()));
+            let what = format!("this {} is not allowed: it must be text in quotes, not empty", value.type_str());
+            self.problem(key, what);
         }
         secret
     }

@@ -9,6 +9,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     times(config, &mut found);
     errors(config, &mut found);
+    identity(config, &mut found);
     clusters(config, &mut found);
     if config.name.is_none() && config.listen.is_none() {
         found.push(Problem::new("name", "is missing: without a listen address a supervisor needs a name of its own"));
@@ -43,6 +44,9 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
         ("health.timeout", health.timeout, 1),
         ("health.connect_timeout", health.connect_timeout, 1),
         ("health.keepalive", health.keepalive, 100),
+        ("health.keepalive_timeout", health.keepalive_timeout, 10),
+        ("health.reconnect_pause_max", health.reconnect_pause_max, 1),
+        ("health.dns_refresh", health.dns_refresh, 100),
     ] {
         if value < Duration::from_millis(least) || value > hour {
             found.push(Problem::new(key, format!("{value:?} is not allowed: it must be {least} ms to 1 h")));
@@ -101,6 +105,19 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
 fn errors(config: &Config, found: &mut Vec<Problem>) {
     let problems = config.health.errors.iter().flat_map(ErrorLimits::problems);
     found.extend(problems.map(|(key, what)| Problem::new(format!("failover.{key}"), what)));
+}
+
+/// A certificate proves nothing without its key, and a key without a certificate is never asked for.
+fn identity(config: &Config, found: &mut Vec<Problem>) {
+    let health = &config.health;
+    for (key, path, other_key, other) in [
+        ("health.tls_cert", &health.tls_cert, "health.tls_key", &health.tls_key),
+        ("health.tls_key", &health.tls_key, "health.tls_cert", &health.tls_cert),
+    ] {
+        if let (None, Some(other)) = (path, other) {
+            found.push(Problem::new(key, format!("is missing: {other_key} = {other:?} needs it")));
+        }
+    }
 }
 
 fn clusters(config: &Config, found: &mut Vec<Problem>) {

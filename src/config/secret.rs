@@ -1,9 +1,9 @@
-//! What must never be shown.
+//! Text that must never be shown.
 
 use std::fmt;
 
-/// A secret of a configuration, such as a node's token. Whoever needs it asks for it by name; it shows itself to nobody.
-#[derive(Clone, PartialEq, Eq, Default)]
+/// A password or a token. Reachable only by [`Secret::expose`]; its `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -16,15 +16,10 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_empty() { "(none)" } else { "***" })
+        f.write_str("***")
     }
 }

@@ -13,7 +13,7 @@ const MINIMAL: &str = r#"
 #[test]
 fn a_minimal_file_is_one_virtual_storage_with_its_nodes() {
     let config = Config::from_toml(MINIMAL).unwrap();
-    let nodes: Vec<_> = config.nodes().map(|(node, address)| (node.to_string(), address.to_owned())).collect();
+    let nodes: Vec<_> = config.nodes().map(|(id, node)| (id.to_string(), node.address.clone())).collect();
     assert_eq!(nodes, vec![("default/g1".to_owned(), "tcp://127.0.0.1:2305".to_owned())]);
     assert_eq!(config.settings, Settings::of(Profile::Default));
 }
@@ -173,12 +173,30 @@ fn praefects_rule_of_three_can_be_configured_and_first_must_fit_the_window() {
 }
 
 #[test]
-fn a_nodes_token_is_never_quoted_back() {
-    let text = format!("{MINIMAL}\ntoken = \"hunter2\"");
-    let config = Config::from_toml(&text).unwrap();
-    assert_eq!(config.virtual_storages[0].nodes[0].token.expose(), "hunter2");
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let error = Config::from_toml(&text.replace("\"hunter2\"", "[\"hunter2\"]")).unwrap_err();
-    assert!(error.to_string().contains("virtual_storage[0].node[0].token: this array is not allowed"), "{error}");
-    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+fn a_token_signs_and_is_never_shown() {
+    let with = |token: &str| format!("{MINIMAL}\ntoken = {token}");
+    let config = Config::from_toml(&with("\"hunter2\"")).unwrap();
+    let node = &config.virtual_storages[0].nodes[0];
+    assert_eq!(node.token.as_ref().map(Secret::expose), Some("hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    assert_eq!(Config::from_toml(MINIMAL).unwrap().virtual_storages[0].nodes[0].token, None);
+    for (wrong, said) in [("4711", "this integer is not allowed"), ("[\"4711\"]", "this array"), ("\"\"", "not empty")]
+    {
+        let error = Config::from_toml(&with(wrong)).unwrap_err().to_string();
+        assert!(error.contains("virtual_storage[0].node[0].token"), "{error}");
+        assert!(error.contains(said) && !error.contains("4711"), "{error}");
+    }
+}
+
+#[test]
+fn a_client_certificate_needs_its_key_and_a_key_its_certificate() {
+    let with = |keys: &str| Config::from_toml(&format!("{keys}\n{MINIMAL}"));
+    for (one, missing) in [("cert", "health.tls_key"), ("key", "health.tls_cert")] {
+        let error = with(&format!("health.tls_{one} = \"one.pem\"")).unwrap_err();
+        assert_eq!(error.problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), [missing]);
+        assert!(error.to_string().contains("one.pem"), "{error}");
+    }
+    let both = with("health.tls_cert = \"c.pem\"\nhealth.tls_key = \"k.pem\"\nhealth.tls_server_name = \"g\"").unwrap();
+    assert_eq!(both.health.tls_server_name.as_deref(), Some("g"));
+    assert!(with("health.tls_server_name = 7").is_err());
 }

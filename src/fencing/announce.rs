@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, timeout_at};
-use tonic::{Request, transport::Channel};
+use tonic::{Request, body::Body, client::GrpcService};
 
 /// Bounds of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,11 @@ enum Outcome {
     Missed,
 }
 
-/// Announces a primary's epoch to its replicas. Fails only if the primary has no epoch.
-pub async fn announce(
+/// Announces a primary's epoch to its replicas, over any channel of tonic's kind. Fails only if it has no
+/// epoch.
+pub async fn announce<C: GrpcService<Body, ResponseBody = Body>>(
     primary: &Primary,
-    replicas: impl IntoIterator<Item = (Storage, Channel)>,
+    replicas: impl IntoIterator<Item = (Storage, C)>,
     options: AnnounceOptions,
 ) -> Result<Announced, MissingEpoch> {
     let claim = Claim::of(primary)?;
@@ -94,7 +95,7 @@ pub async fn announce(
     Ok(announced)
 }
 
-async fn one(claim: &Claim, channel: Channel) -> Outcome {
+async fn one<C: GrpcService<Body, ResponseBody = Body>>(claim: &Claim, channel: C) -> Outcome {
     let mut request = Request::new(AnnounceRequest {});
     claim.attach(request.metadata_mut());
     match FenceClient::new(channel).announce(request).await {

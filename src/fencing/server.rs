@@ -6,7 +6,7 @@ use super::{
     store::{EpochStore, FenceReport},
 };
 use std::{fmt, sync::Arc, time::Duration};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, body::Body, client::GrpcService};
 
 /// The service `quorate.fence.v1.Fence`, for a tonic server. Made by [`FenceLayer::server`](super::FenceLayer::server).
 pub type FenceServer = fence_server::FenceServer<FenceReporter>;
@@ -49,7 +49,10 @@ impl fence_server::Fence for FenceReporter {
 
 /// Asks a node's fence which cluster it belongs to and how far its epochs have come. `UNIMPLEMENTED` means that the
 /// node has no fence.
-pub async fn report(channel: Channel, timeout: Duration) -> Result<FenceReport, Status> {
+pub async fn report<C>(channel: C, timeout: Duration) -> Result<FenceReport, Status>
+where
+    C: GrpcService<Body, ResponseBody = Body>,
+{
     let mut client = FenceClient::new(channel);
     let reply = tokio::time::timeout(timeout, client.report(ReportRequest {}))
         .await

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, ConfigError, Problem},
     error::Error,
     store::Store,
-    transport::{DialOptions, grpc::GrpcTransport},
+    transport::{DialError, DialOptions, grpc::GrpcTransport},
 };
 use std::sync::Arc;
 
@@ -38,12 +38,38 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
 }
 
 pub(super) fn transport(config: &Config) -> Result<GrpcTransport, ConfigError> {
-    let health = &config.health;
-    GrpcTransport::new(DialOptions {
-        connect_timeout: health.connect_timeout,
-        keepalive: Some(health.keepalive),
-        tls_ca: health.tls_ca.clone(),
-        ..DialOptions::default()
+    GrpcTransport::new(DialOptions::from(&config.health)).map_err(|error| {
+        let problems = match error {
+            DialError::Files { problems } => problems
+                .into_iter()
+                .map(|file| {
+                    let what = format!("{:?} is not allowed: {}", file.path, file.source);
+                    Problem::new(format!("health.{}", file.setting), what)
+                })
+                .collect(),
+            error @ (DialError::Identity { .. } | DialError::Settings { .. }) => {
+                vec![Problem::new("health.tls_cert", super::wiring::causes(&error))]
+            }
+        };
+        ConfigError { problems }
     })
-    .map_err(|error| ConfigError { problems: vec![Problem::new("health.tls_ca", super::wiring::causes(&error))] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::settings::Profile;
+
+    #[test]
+    fn every_file_that_cannot_be_used_is_a_problem_of_its_own_key() {
+        let mut config = Config::new(Profile::Default, "sqlite::memory:");
+        assert!(transport(&config).is_ok());
+        let health = &mut config.health;
+        (health.tls_ca, health.tls_cert, health.tls_key) =
+            (Some("/nowhere/ca.pem".into()), Some("/nowhere/c.pem".into()), Some("/nowhere/k.pem".into()));
+        let error = transport(&config).unwrap_err();
+        let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["health.tls_ca", "health.tls_cert", "health.tls_key"]);
+        assert!(error.to_string().contains("\"/nowhere/c.pem\" is not allowed: No such file"), "{error}");
+    }
 }

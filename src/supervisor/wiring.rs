@@ -6,7 +6,7 @@ use crate::{
         Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
         Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
     },
-    config::{Config, ConfigError, NodeConfig, Problem, Secret},
+    config::{Config, ConfigError, Problem, Secret},
     core::{
         ids::{NodeId, SupervisorName},
         monitor::SettingsInForce,
@@ -45,7 +45,7 @@ impl<T> Ports<T> {
 struct OpenedNode<C> {
     node: NodeId,
     address: NodeAddress,
-    token: Secret,
+    token: Option<Secret>,
     link: Link<C>,
 }
 
@@ -160,14 +160,11 @@ pub(super) fn wire<T: Transport>(
 
 fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
     let (mut opened, mut problems) = (Vec::new(), Vec::new());
-    let configured = config.virtual_storages.iter().flat_map(|cluster| {
-        cluster.nodes.iter().map(|node| (NodeId::new(cluster.name.clone(), node.storage.clone()), node))
-    });
-    for (node, NodeConfig { address, token, .. }) in configured {
-        match address.parse::<NodeAddress>() {
+    for (node, configured) in config.nodes() {
+        match configured.address.parse::<NodeAddress>() {
             Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
-            Ok(address) => match transport.open(&address) {
-                Ok(link) => opened.push(OpenedNode { node, address, token: token.clone(), link }),
+            Ok(address) => match transport.open(&address, configured.token.as_ref()) {
+                Ok(link) => opened.push(OpenedNode { node, address, token: configured.token.clone(), link }),
                 Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
             },
         }

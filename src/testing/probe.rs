@@ -1,6 +1,7 @@
 //! Storage nodes that answer as the test says, without a network.
 
 use crate::{
+    config::Secret,
     core::{
         error_tracker::Traffic,
         evidence::{Evidence, Soft},
@@ -140,7 +141,7 @@ impl ScriptedTransport {
 
 impl Transport for ScriptedTransport {
     type Connection = u64;
-    fn open(&self, address: &NodeAddress) -> Result<Link<u64>, DialError> {
+    fn open(&self, address: &NodeAddress, _: Option<&Secret>) -> Result<Link<u64>, DialError> {
         Ok(self.node(&address.to_string()).link())
     }
     fn latency(&self) -> Arc<dyn LatencyRecorder> {

@@ -15,7 +15,7 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = StorageNode::start();
-//! let link = GrpcTransport::new(DialOptions::default())?.open(&node.address())?;
+//! let link = GrpcTransport::new(DialOptions::default())?.open(&node.address(), None)?;
 //! let probe = |limit| link.probe.check(Via::Fresh, Duration::from_millis(limit));
 //! assert_eq!(probe(2_000).await, Evidence::Serving);
 //!

@@ -2,7 +2,8 @@
 
 use crate::world::{LIMIT, World, ms, name, path, storage, verdict, write};
 use quorate::{
-    Error,
+    Error, Ports, Supervisor,
+    config::Secret,
     core::{
         consensus::Opinion,
         evidence::{Evidence, Hard},
@@ -10,7 +11,10 @@ use quorate::{
         settings::Profile,
     },
     store::{HealthStore, Refused, StoreErrorKind, StoreOp},
+    testing::probe::ScriptedTransport,
+    transport::{DialError, Link, NodeAddress, Transport},
 };
+use std::sync::{Arc, Mutex};
 
 #[actix::test]
 async fn two_supervisors_in_one_process_agree() {
@@ -64,6 +68,30 @@ async fn a_store_that_does_not_answer_bounds_the_start_and_says_why() {
     assert!(began.elapsed() < ms(9_000), "{:?}", began.elapsed());
     assert!(matches!(&error, Error::NotReady { .. }), "{error:?}");
     assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+/// Remembers with which token each node was opened.
+struct Remembering(ScriptedTransport, Arc<Mutex<Vec<Option<Secret>>>>);
+
+impl Transport for Remembering {
+    type Connection = u64;
+    fn open(&self, address: &NodeAddress, token: Option<&Secret>) -> Result<Link<u64>, DialError> {
+        self.1.lock().unwrap().push(token.cloned());
+        self.0.open(address, token)
+    }
+}
+
+#[actix::test]
+async fn each_node_is_opened_with_its_own_token() {
+    let world = World::new(Profile::Default);
+    let mut config = world.config("s1");
+    let token = Secret::new("hunter2");
+    config.virtual_storages[0].nodes[1].token = Some(token.clone());
+    let opened = Arc::default();
+    let transport = Remembering(world.transport.clone(), Arc::clone(&opened));
+    let supervisor = Supervisor::assemble(config, Ports::new(world.store.clone(), transport)).await.unwrap();
+    assert_eq!(*opened.lock().unwrap(), [None, Some(token), None]);
+    assert!(!format!("{supervisor:?} {:?}", supervisor.nodes()).contains("hunter2"));
 }
 
 #[actix::test]

@@ -14,6 +14,7 @@ use quorate::{
         CLUSTER_KEY, Claim, EPOCH_KEY, EpochStore, FenceLayer, FenceMode, FenceRefusal, Observed, PRIMARY_KEY,
         REPOSITORY_KEY, attach, report,
     },
+    transport::{DialOptions, NodeAddress, grpc::dial},
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -137,7 +138,10 @@ async fn a_report_needs_no_epoch() {
     let first = report(node.channel.clone(), Duration::from_secs(5)).await.unwrap();
     assert_eq!((first.cluster, first.highest), (None, None));
     node.store.observe(&claim("g2", 6)).await.unwrap();
-    let second = report(node.channel.clone(), Duration::from_secs(5)).await.unwrap();
+    // Over what a supervisor hands out for real traffic, too.
+    let address = NodeAddress::new(format!("tcp://{}", node.address)).unwrap();
+    let connection = dial(&address, None, DialOptions::default()).unwrap();
+    let second = report(connection, Duration::from_secs(5)).await.unwrap();
     assert_eq!((second.cluster.unwrap().as_str(), second.highest), ("blue", Some(epoch(6))));
 }
 

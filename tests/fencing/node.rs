@@ -53,6 +53,7 @@ impl Health for Handler {
 }
 
 pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) store: Arc<MemoryEpochStore>,
     pub(crate) entered: Arc<Notify>,
@@ -68,7 +69,8 @@ pub(crate) async fn start(commit: Commit, hold: bool, configure: impl FnOnce(Fen
     let layer = FenceLayer::new(crate::storage("g1"), Arc::clone(&store) as Arc<dyn EpochStore>);
     let layer = configure(layer);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-    let channel = connect(listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let channel = connect(address);
     tokio::spawn(
         Server::builder()
             .layer(layer.clone())
@@ -76,7 +78,7 @@ pub(crate) async fn start(commit: Commit, hold: bool, configure: impl FnOnce(Fen
             .add_service(HealthServer::new(handler))
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
-    Node { channel, store, entered, resume, seen }
+    Node { address, channel, store, entered, resume, seen }
 }
 
 pub(crate) fn connect(address: SocketAddr) -> Channel {

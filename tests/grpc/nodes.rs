@@ -100,7 +100,7 @@ pub(crate) fn open(address: &str) -> Link<NodeChannel> {
 }
 
 pub(crate) fn open_with(address: &str, options: DialOptions) -> Link<NodeChannel> {
-    GrpcTransport::new(options).unwrap().open(&NodeAddress::new(address).unwrap()).unwrap()
+    GrpcTransport::new(options).unwrap().open(&NodeAddress::new(address).unwrap(), None).unwrap()
 }
 
 pub(crate) async fn check(link: &Link<NodeChannel>, via: Via) -> Evidence {

@@ -6,9 +6,12 @@ use quorate::{
         evidence::{Evidence, Misconfigured},
         prober::Via,
     },
-    transport::{DialError, DialOptions, grpc::GrpcTransport},
+    transport::{DialError, DialOptions, TlsIdentity, grpc::GrpcTransport},
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
@@ -25,17 +28,24 @@ fn authority() -> Authority {
     Authority { certificate, issuer: rcgen::Issuer::new(params, key) }
 }
 
+impl Authority {
+    /// A certificate for this name and its key, as PEM.
+    fn signed(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
 /// A node with a certificate for `localhost`; answers its address and the folder with `ca.pem`.
 async fn node(authority: &Authority) -> (SocketAddr, tempfile::TempDir) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let (certificate, key) = authority.signed("localhost");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.pem"), authority.certificate.pem()).unwrap();
     let listener = tokio::net::TcpListener::bind(loopback()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate.pem(), key.serialize_pem()));
+    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
     let server = Server::builder().tls_config(tls).unwrap().add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     (address, folder)
@@ -82,13 +92,99 @@ async fn tls_towards_plain_text_and_plain_text_towards_tls_are_misconfigurations
     assert_eq!(both(&format!("tcp://{tls}")).await, Evidence::Misconfigured(Misconfigured::Tls));
 }
 
+/// A node that lets in only whom this authority knows.
+async fn strict_node(authority: &Authority, clients: &Authority) -> (SocketAddr, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), authority.certificate.pem()).unwrap();
+    let listener = tokio::net::TcpListener::bind(loopback()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_, health) = tonic_health::server::health_reporter();
+    let (certificate, key) = authority.signed("localhost");
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(tonic::transport::Certificate::from_pem(clients.certificate.pem()));
+    let server = Server::builder().tls_config(tls).unwrap().add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    (address, folder)
+}
+
+/// Writes a certificate of this authority and its key.
+fn identity(folder: &Path, authority: &Authority, name: &str) -> TlsIdentity {
+    let (certificate, key) = authority.signed(name);
+    let identity =
+        TlsIdentity { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+    std::fs::write(&identity.certificate, certificate).unwrap();
+    std::fs::write(&identity.key, key).unwrap();
+    identity
+}
+
 #[tokio::test]
-async fn a_file_without_certificates_is_an_error_at_once() {
+async fn a_node_that_asks_who_we_are_is_shown_our_certificate() {
+    let (ours, clients, strangers) = (authority(), authority(), authority());
+    let (address, folder) = strict_node(&ours, &clients).await;
+    let trusted = trusting(folder.path().join("ca.pem"));
+    let known = identity(folder.path(), &clients, "supervisor");
+    let stranger = identity(folder.path(), &strangers, "stranger");
+    let misconfigured = Evidence::Misconfigured(Misconfigured::Tls);
+    for (tls_identity, expected) in
+        [(Some(known), Evidence::Serving), (None, misconfigured), (Some(stranger), misconfigured)]
+    {
+        let options = DialOptions { tls_identity: tls_identity.clone(), ..trusted.clone() };
+        let link = open_with(&format!("tls://localhost:{}", address.port()), options);
+        for via in [Via::Kept, Via::Fresh] {
+            assert_eq!(check(&link, via).await, expected, "{tls_identity:?} {via:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_told_at_once_and_all_together() {
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.pem");
-    std::fs::write(&empty, "no certificate").unwrap();
-    for path in [empty, folder.path().join("missing.pem")] {
-        let error = GrpcTransport::new(trusting(path.clone())).unwrap_err();
-        assert!(matches!(&error, DialError::Certificates { path: named, .. } if *named == path), "{error}");
+    std::fs::write(&empty, "hunter2").unwrap();
+    let missing = folder.path().join("missing.pem");
+    let options = DialOptions {
+        tls_ca: Some(empty.clone()),
+        tls_identity: Some(TlsIdentity { certificate: missing.clone(), key: empty.clone() }),
+        ..DialOptions::default()
+    };
+    let error = GrpcTransport::new(options).unwrap_err();
+    let DialError::Files { problems } = &error else { panic!("{error}") };
+    let named: Vec<_> = problems.iter().map(|file| (file.setting, file.path.clone())).collect();
+    assert_eq!(named, [("tls_ca", empty.clone()), ("tls_cert", missing), ("tls_key", empty)]);
+    assert!(error.to_string().contains("holds no PEM key"), "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_with_anothers_key_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = authority();
+    let (one, other) = (identity(folder.path(), &ours, "one"), identity(folder.path(), &ours, "other"));
+    let mixed = TlsIdentity { certificate: one.certificate.clone(), key: other.key };
+    for (tls_identity, good) in [(one, true), (mixed, false)] {
+        let opened = GrpcTransport::new(DialOptions { tls_identity: Some(tls_identity), ..DialOptions::default() });
+        match (good, opened) {
+            (true, opened) => drop(opened.unwrap()),
+            (false, Err(DialError::Identity { .. })) => {}
+            (false, opened) => panic!("{opened:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_with_unusable_files_pings_nobody() {
+    let toml = r#"
+        name = "s1"
+        database.url = "sqlite::memory:"
+        health = { tls_ca = "/nowhere/ca.pem", tls_cert = "/nowhere/c.pem", tls_key = "/nowhere/k.pem" }
+        [[virtual_storage]]
+        name = "default"
+        node = [{ storage = "g1", address = "tls://localhost:1" }]
+    "#;
+    let config = quorate::Config::from_toml(toml).unwrap();
+    let error = quorate::transport::grpc::ping::ping(&config).await.unwrap_err().to_string();
+    for key in ["tls_ca: /nowhere/ca.pem", "tls_cert: /nowhere/c.pem", "tls_key: /nowhere/k.pem"] {
+        assert!(error.contains(key), "{error}");
     }
 }

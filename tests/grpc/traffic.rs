@@ -245,7 +245,7 @@ async fn a_replaced_connection_is_tracked_as_the_first_was() {
 async fn two_nodes_at_one_address_do_not_share_their_errors() {
     let transport = GrpcTransport::new(DialOptions::default()).unwrap();
     let address = NodeAddress::new(serve().await).unwrap();
-    let (here, there) = (transport.open(&address).unwrap(), transport.open(&address).unwrap());
+    let (here, there) = (transport.open(&address, None).unwrap(), transport.open(&address, None).unwrap());
     let client = Client { channel: here.connection.borrow().clone(), errors: here.traffic };
     assert_eq!(client.recorded("PutTrailers14").await, (0, 1));
     assert_eq!(there.traffic.take(), (0, 0));
@@ -255,7 +255,7 @@ async fn two_nodes_at_one_address_do_not_share_their_errors() {
 async fn an_embedders_classifier_is_asked_instead_of_the_default_one() {
     let only_writes = |path: &str| path.ends_with("/GetTrailers14").then_some(Traffic::Write);
     let transport = GrpcTransport::new(DialOptions::default()).unwrap().with_classifier(Arc::new(only_writes));
-    let link = transport.open(&NodeAddress::new(serve().await).unwrap()).unwrap();
+    let link = transport.open(&NodeAddress::new(serve().await).unwrap(), None).unwrap();
     let client = Client { channel: link.connection.borrow().clone(), errors: link.traffic };
     assert_eq!(client.recorded("GetTrailers14").await, (0, 1));
     assert_eq!(client.recorded("PutTrailers14").await, (0, 0), "not counted at all");

@@ -20,20 +20,31 @@ struct Job {
     package: &'static str,
     /// Where the result is committed.
     output: &'static str,
+    /// Whether the server's side is wanted too.
+    server: bool,
 }
 
-const JOBS: [Job; 2] = [
+const JOBS: [Job; 3] = [
     Job {
         include: "proto",
         proto: "quorate/fence/v1/fence.proto",
         package: "quorate.fence.v1",
         output: "src/fencing/generated.rs",
+        server: true,
+    },
+    Job {
+        include: "proto",
+        proto: "gitaly/server.proto",
+        package: "gitaly",
+        output: "src/transport/grpc/ping/generated.rs",
+        server: false,
     },
     Job {
         include: "examples/failover",
         proto: "object_store.proto",
         package: "quorate.example.v1",
         output: "examples/failover/generated.rs",
+        server: true,
     },
 ];
 
@@ -70,7 +81,8 @@ fn run(job: &Job, check: bool) -> Result<bool, Box<dyn Error>> {
     let include = root.join(job.include);
     let descriptors = protox::compile([include.join(job.proto)], [&include])?;
     let scratch = Scratch::new()?;
-    tonic_prost_build::configure().out_dir(&scratch.0).emit_rerun_if_changed(false).compile_fds(descriptors)?;
+    let generator = tonic_prost_build::configure().build_server(job.server).emit_rerun_if_changed(false);
+    generator.out_dir(&scratch.0).compile_fds(descriptors)?;
     let generated = fs::read_to_string(scratch.0.join(format!("{}.rs", job.package)))?;
     let output = root.join(job.output);
     if check {

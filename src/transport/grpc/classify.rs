@@ -45,6 +45,7 @@ fn one(error: &(dyn Error + 'static)) -> Option<Evidence> {
             ConnectFailure::Resolve(_) => Some(Evidence::Ours(Ours::NameResolution)),
             ConnectFailure::TimedOut(_) => Some(Evidence::Soft(Soft::Timeout)),
             ConnectFailure::Socket(error) => socket(error),
+            ConnectFailure::Paused => Some(Evidence::Soft(Soft::Unavailable)),
         };
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -22,7 +22,7 @@ fn a_socket_error_is_told_by_its_number() {
         (Errno::INVAL, Evidence::Soft(Soft::Unavailable)),
     ] {
         assert_eq!(over(io::Error::from(errno)), evidence, "{errno:?}");
-        assert_eq!(over(ConnectFailure::Socket(errno.into())), evidence, "{errno:?}");
+        assert_eq!(over(ConnectFailure::Socket(Arc::new(errno.into()))), evidence, "{errno:?}");
     }
 }
 
@@ -32,7 +32,7 @@ fn the_innermost_error_that_says_something_wins() {
     assert_eq!(over(tls), Evidence::Misconfigured(Misconfigured::Tls));
     assert_eq!(over(ConnectFailure::Resolve(None)), Evidence::Ours(Ours::NameResolution));
     // A resolver that ran out of descriptors is our trouble just as well, and more exactly named.
-    let no_descriptors = ConnectFailure::Resolve(Some(Errno::MFILE.into()));
+    let no_descriptors = ConnectFailure::Resolve(Some(Arc::new(Errno::MFILE.into())));
     assert_eq!(over(no_descriptors), Evidence::Ours(Ours::NoDescriptors));
     let timed_out = Status::from_error(Box::new(ConnectFailure::TimedOut(std::time::Duration::ZERO)));
     assert!(status(&timed_out).connecting_timed_out);

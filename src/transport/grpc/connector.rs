@@ -3,8 +3,12 @@
 //! tonic's own connector would keep the resolver's first answer's order, has no place to note which address was
 //! reached, and knows proxies; storage nodes are never behind one.
 
-use super::socket::{Socket, Stream};
-use crate::transport::{NodeAddress, Place};
+use super::{
+    pace::Pace,
+    resolver::Resolver,
+    socket::{Open, Socket, Stream},
+};
+use crate::transport::{DialOptions, NodeAddress, Place};
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -19,7 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
+    net::{TcpStream, UnixStream},
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
@@ -57,31 +61,66 @@ struct Shared {
     /// One lookup per node at a time. The system's resolver runs on a thread that cannot be stopped, so without a
     /// bound a name server that hangs would take one more thread with every probe.
     lookups: Arc<Semaphore>,
+    resolver: Arc<dyn Resolver>,
+    /// How soon the kept connection may be tried again.
+    pace: Pace,
+    open: Open,
 }
 
 /// Why no socket came to be.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ConnectFailure {
     #[error("the name cannot be resolved")]
-    Resolve(#[source] Option<io::Error>),
+    Resolve(#[source] Option<Arc<io::Error>>),
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
     #[error("no connection")]
-    Socket(#[source] io::Error),
+    Socket(#[source] Arc<io::Error>),
+    #[error("the last connection broke before the node answered; the next attempt comes soon")]
+    Paused,
 }
 
 impl Connector {
-    pub(super) fn new(address: &NodeAddress, timeout: Duration) -> Self {
+    pub(super) fn new(address: &NodeAddress, options: &DialOptions, resolver: Arc<dyn Resolver>) -> Self {
         let target = match address.place() {
             Place::Unix { path } => Target::Unix(path.clone()),
             Place::Tcp { host, port } | Place::Tls { host, port } | Place::Dns { host, port } => {
                 Target::Remote(host.clone(), *port)
             }
         };
-        let shared =
-            Shared { last_peer: Mutex::new(None), alert: Arc::default(), lookups: Arc::new(Semaphore::new(1)) };
+        let shared = Shared {
+            last_peer: Mutex::new(None),
+            alert: Arc::default(),
+            lookups: Arc::new(Semaphore::new(1)),
+            resolver,
+            pace: Pace::new(options.reconnect_pause_max),
+            open: Open::default(),
+        };
         let tls = matches!(address.place(), Place::Tls { .. });
-        Self { target, timeout, pin: Pin::Resolve, tls, shared: Arc::new(shared) }
+        Self { target, timeout: options.connect_timeout, pin: Pin::Resolve, tls, shared: Arc::new(shared) }
+    }
+
+    /// The same for one of the machines that a name stands for, with pauses of its own.
+    pub(super) fn toward(&self, peer: SocketAddr, options: &DialOptions) -> Self {
+        let shared = Shared {
+            last_peer: Mutex::new(None),
+            alert: Arc::clone(&self.shared.alert),
+            lookups: Arc::clone(&self.shared.lookups),
+            resolver: Arc::clone(&self.shared.resolver),
+            pace: Pace::new(options.reconnect_pause_max),
+            open: Open::default(),
+        };
+        let target = Target::Remote(peer.ip().to_string(), peer.port());
+        Self { target, timeout: self.timeout, pin: Pin::Resolve, tls: self.tls, shared: Arc::new(shared) }
+    }
+
+    pub(super) fn pace(&self) -> &Pace {
+        &self.shared.pace
+    }
+
+    /// Whether a socket that was made here is still open.
+    pub(super) fn is_open(&self) -> bool {
+        self.shared.open.any()
     }
 
     pub(super) fn pinned(&self, pin: Pin) -> Self {
@@ -105,8 +144,8 @@ impl Connector {
         let deadline = Instant::now() + self.timeout;
         match &self.target {
             Target::Unix(path) => match timeout_at(deadline, UnixStream::connect(path)).await {
-                Ok(Ok(stream)) => Ok(Socket::new(Stream::Unix(stream), self.alert())),
-                Ok(Err(error)) => Err(ConnectFailure::Socket(error)),
+                Ok(Ok(stream)) => Ok(self.socket(Stream::Unix(stream))),
+                Ok(Err(error)) => Err(ConnectFailure::Socket(Arc::new(error))),
                 Err(_) => Err(ConnectFailure::TimedOut(self.timeout)),
             },
             Target::Remote(host, port) => {
@@ -118,8 +157,20 @@ impl Connector {
                 if self.pin == Pin::Resolve {
                     self.shared.set_peer(stream.peer_addr().ok());
                 }
-                Ok(Socket::new(Stream::Tcp(stream), self.alert()))
+                Ok(self.socket(Stream::Tcp(stream)))
             }
+        }
+    }
+
+    fn socket(&self, stream: Stream) -> Socket {
+        Socket::new(stream, self.alert(), self.shared.open.clone())
+    }
+
+    /// All addresses of the name.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectFailure> {
+        match &self.target {
+            Target::Unix(_) => Err(ConnectFailure::Resolve(None)),
+            Target::Remote(host, port) => self.shared.resolve(host, *port, Instant::now() + self.timeout).await,
         }
     }
 
@@ -136,7 +187,7 @@ impl Connector {
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
-                Ok(Err(error)) => ConnectFailure::Socket(error),
+                Ok(Err(error)) => ConnectFailure::Socket(Arc::new(error)),
                 Err(_) => ConnectFailure::TimedOut(self.timeout),
             };
             told = Some(match told {
@@ -150,9 +201,9 @@ impl Connector {
 
 impl ConnectFailure {
     /// How little it proves about the node; our own lack of a route for one family of addresses is not even doubt.
-    fn doubt(&self) -> u8 {
+    pub(super) fn doubt(&self) -> u8 {
         match self {
-            ConnectFailure::TimedOut(_) => 2,
+            ConnectFailure::TimedOut(_) | ConnectFailure::Paused => 2,
             ConnectFailure::Socket(error) => match super::classify::socket(error) {
                 Some(crate::core::evidence::Evidence::Ours(_)) => 0,
                 Some(crate::core::evidence::Evidence::Hard(_)) => 1,
@@ -179,16 +230,17 @@ impl Shared {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => return Err(ConnectFailure::Resolve(None)),
         };
-        let host = host.to_owned();
+        let looking_up = self.resolver.resolve(host, port);
         // A task of its own keeps the permit for as long as the thread is busy, whoever has stopped waiting.
         let lookup = tokio::spawn(async move {
-            let found = lookup_host((host.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+            let found = looking_up.await;
             drop(permit);
             found
         });
         match timeout_at(deadline, lookup).await {
+            Ok(Ok(Ok(addresses))) if addresses.is_empty() => Err(ConnectFailure::Resolve(None)),
             Ok(Ok(Ok(addresses))) => Ok(addresses),
-            Ok(Ok(Err(error))) => Err(ConnectFailure::Resolve(Some(error))),
+            Ok(Ok(Err(error))) => Err(ConnectFailure::Resolve(Some(Arc::new(error)))),
             Ok(Err(_)) | Err(_) => Err(ConnectFailure::Resolve(None)),
         }
     }
@@ -203,7 +255,19 @@ impl tower::Service<http::Uri> for Connector {
         Poll::Ready(Ok(()))
     }
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        let connecting = self.clone().connect();
-        Box::pin(async move { connecting.await.map(TokioIo::new) })
+        let connector = self.clone();
+        Box::pin(async move {
+            let shared = Arc::clone(&connector.shared);
+            // Whoever wants to know about now, and not about the kept connection, is bounded by itself.
+            if connector.pin == Pin::LastPeer {
+                return connector.connect().await.map(TokioIo::new);
+            }
+            shared.pace.begin(Instant::now())?;
+            let connected = connector.connect().await;
+            if let Err(failure) = &connected {
+                shared.pace.failed(failure);
+            }
+            connected.map(TokioIo::new)
+        })
     }
 }
