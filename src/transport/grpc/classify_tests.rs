@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::Arc;
 
 fn over(error: impl Error + Send + Sync + 'static) -> Evidence {
     status(&Status::from_error(Box::new(error))).evidence
