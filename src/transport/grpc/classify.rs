@@ -42,7 +42,11 @@ fn chain(mut next: Option<&(dyn Error + 'static)>) -> (Option<Evidence>, bool) {
 fn one(error: &(dyn Error + 'static)) -> Option<Evidence> {
     if let Some(failure) = error.downcast_ref::<ConnectFailure>() {
         return match failure {
-            ConnectFailure::Resolve(_) => Some(Evidence::Ours(Ours::NameResolution)),
+            // Shared, so the chain ends here: what lies beneath is looked at now.
+            ConnectFailure::Resolve(error) => {
+                let beneath = error.as_ref().and_then(|error| socket(error));
+                Some(beneath.unwrap_or(Evidence::Ours(Ours::NameResolution)))
+            }
             ConnectFailure::TimedOut(_) => Some(Evidence::Soft(Soft::Timeout)),
             ConnectFailure::Socket(error) => socket(error),
             ConnectFailure::Paused => Some(Evidence::Soft(Soft::Unavailable)),
