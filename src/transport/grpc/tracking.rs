@@ -166,9 +166,14 @@ fn is_the_nodes(error: &(dyn Error + 'static)) -> bool {
         Some(Evidence::Ours(_) | Evidence::Misconfigured(_) | Evidence::Graceful) => false,
         Some(Evidence::Hard(_)) => true,
         Some(Evidence::Soft(_) | Evidence::Serving | Evidence::ErrorRate(_)) | None => {
-            error.downcast_ref::<Status>().is_none_or(|status| counts(status.code()))
+            deadline_passed(error) || error.downcast_ref::<Status>().is_none_or(|status| counts(status.code()))
         }
     }
+}
+
+/// tonic says `Cancelled` when a deadline that the caller gave the call passes on our side of the wire.
+fn deadline_passed(error: &(dyn Error + 'static)) -> bool {
+    error.is::<tonic::TimeoutExpired>() || error.source().is_some_and(deadline_passed)
 }
 
 /// The body of an answer, watched until it ends.
