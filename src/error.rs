@@ -48,11 +48,15 @@ pub enum Error {
         /// Its epoch.
         epoch: Option<Epoch>,
     },
+    /// Each repository has a primary of its own (`failover.election_strategy = "per_repository"`), so the virtual storage
+    /// as a whole has none.
+    #[error("virtual storage {0:?} has no primary of its own: each of its repositories has one")]
+    NoShard(VirtualStorage),
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
-    /// Others changed the repository three times while this lookup tried to.
-    #[error("others kept changing the repository")]
+    /// Others changed the repository (or the virtual storage's row) three times while this lookup tried to.
+    #[error("others kept changing the primary")]
     Contended,
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
@@ -144,7 +148,9 @@ impl Error {
             | Error::NameInUse { .. }
             | Error::NotReady { .. }
             | Error::Stopped => GrpcCode::Unavailable,
-            Error::PrimaryOutdated { .. } | Error::StaleEpoch(_) | Error::Refused(_) => GrpcCode::FailedPrecondition,
+            Error::PrimaryOutdated { .. } | Error::StaleEpoch(_) | Error::Refused(_) | Error::NoShard(_) => {
+                GrpcCode::FailedPrecondition
+            }
             Error::Contended | Error::DatabaseBehind => GrpcCode::Aborted,
             Error::Busy => GrpcCode::ResourceExhausted,
             Error::Timeout(_) => GrpcCode::DeadlineExceeded,

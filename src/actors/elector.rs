@@ -147,7 +147,7 @@ impl ElectorConfig {
 fn primary(facts: &ElectionFacts, storage: Storage, epoch: Option<crate::core::epoch::Epoch>) -> Primary {
     Primary {
         cluster: facts.cluster.clone(),
-        repository: facts.repository,
+        repository: Some(facts.repository),
         virtual_storage: facts.virtual_storage.clone(),
         relative_path: facts.relative_path.clone(),
         storage,
