@@ -1,6 +1,6 @@
 //! The file's keys, one by one.
 
-use super::{Config, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
+use super::{Config, ElectionStrategy, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
 use crate::core::settings::{Profile, Settings, WithoutCandidate};
 
 /// Reads a file's text. What is missing or wrong keeps its default; what is wrong is a problem.
@@ -26,6 +26,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     set(&mut config.request_timeout, file.duration("request_timeout"));
     database(&mut config, file.section("database"));
     health(&mut config, file.section("health"));
+    failover(&mut config, file.section("failover"));
     consensus(&mut config.settings, file.section("consensus"));
     config.virtual_storages = file.each("virtual_storage", |cluster| {
         let name = required(cluster, "name");
@@ -59,6 +60,14 @@ fn health(config: &mut Config, mut section: Reader<'_>) {
     set(&mut health.connect_timeout, section.duration("connect_timeout"));
     set(&mut health.keepalive, section.duration("keepalive"));
     health.tls_ca = section.text("tls_ca").map(Into::into);
+    section.finish();
+}
+
+fn failover(config: &mut Config, mut section: Reader<'_>) {
+    set(&mut config.failover.enabled, section.flag("enabled"));
+    let strategies = [ElectionStrategy::PerRepository, ElectionStrategy::Sql, ElectionStrategy::Local];
+    let choices = strategies.map(|strategy| (strategy.as_str(), strategy));
+    set(&mut config.failover.election_strategy, section.choice("election_strategy", &choices));
     section.finish();
 }
 

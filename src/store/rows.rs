@@ -7,8 +7,8 @@
 #![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite decides its outcomes between statements"))]
 
 use super::{
-    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, ShardSnapshot, StoreError,
-    StoreErrorKind, StoreOp, StoredSettings,
+    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, ShardSnapshot,
+    StoreError, StoreErrorKind, StoreOp, StoredSettings,
 };
 use crate::core::{
     consensus::{HealthFacts, MemberRow, Opinion, SupervisorRow, VoteRow},

@@ -23,11 +23,7 @@ pub trait ShardStore: Send + Sync {
     fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome>;
     /// The last changes of a virtual storage's primary, newest first, at most `limit` (1 to 1,000). Kept 30 days, or until
     /// the next change after that.
-    fn shard_history<'a>(
-        &'a self,
-        virtual_storage: &'a VirtualStorage,
-        limit: u32,
-    ) -> Answer<'a, Vec<PrimaryChange>>;
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>>;
 }
 
 /// What one read says about one virtual storage.

@@ -5,5 +5,6 @@ mod elections;
 mod guardian;
 mod health;
 mod notifier;
+mod shards;
 mod supervisor;
 mod world;

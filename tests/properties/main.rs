@@ -9,6 +9,7 @@ mod epoch;
 mod histories;
 mod planted;
 mod scene;
+mod shard;
 mod window;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

@@ -10,8 +10,7 @@ use quorate::{
     store::{
         Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
         NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, ShardProposal,
-        ShardSnapshot, ShardStore, StorageChange,
-        StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        ShardSnapshot, ShardStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
     },
 };
 use std::{

@@ -6,5 +6,6 @@
 mod election;
 mod health;
 mod lab;
+mod shard;
 #[path = "../support/postgres.rs"]
 mod support;

@@ -229,9 +229,7 @@ fn without_candidate(facts: &ElectionFacts, settings: &Settings, proposer: &Vote
         },
         // Praefect since 14.7 answers the recorded primary as a success and leaves the judgement to local health.
         (WithoutCandidate::Keep, QuorumPolicy::Half) => Decision::Keep { storage, epoch: facts.epoch },
-        (WithoutCandidate::Keep, QuorumPolicy::Majority) => {
-            Decision::NoCandidate(unfit(storage, facts.epoch, why))
-        }
+        (WithoutCandidate::Keep, QuorumPolicy::Majority) => Decision::NoCandidate(unfit(storage, facts.epoch, why)),
     }
 }
 

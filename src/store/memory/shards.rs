@@ -9,9 +9,7 @@ use crate::core::{
     election::{Lags, RecordedShard, ShardFacts},
     ids::{Storage, VirtualStorage},
 };
-use crate::store::{
-    Answer, CasOutcome, PrimaryChange, ShardProposal, ShardSnapshot, ShardStore, StoreOp,
-};
+use crate::store::{Answer, CasOutcome, PrimaryChange, ShardProposal, ShardSnapshot, ShardStore, StoreOp};
 use std::collections::BTreeMap;
 
 impl ShardStore for MemoryStore {
@@ -23,11 +21,7 @@ impl ShardStore for MemoryStore {
         self.call(StoreOp::ShardCas, move |state| state.shard_cas(proposal))
     }
 
-    fn shard_history<'a>(
-        &'a self,
-        virtual_storage: &'a VirtualStorage,
-        limit: u32,
-    ) -> Answer<'a, Vec<PrimaryChange>> {
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
         self.call(StoreOp::ShardHistory, move |state| {
             let limit = usize::try_from(limit.clamp(1, 1_000)).unwrap_or(1_000);
             let of_this = state.shard_changes.iter().rev().filter(|row| row.virtual_storage == *virtual_storage);

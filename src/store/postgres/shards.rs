@@ -75,11 +75,7 @@ impl ShardStore for PostgresStore {
         Box::pin(self.document(StoreOp::ShardCas, call))
     }
 
-    fn shard_history<'a>(
-        &'a self,
-        virtual_storage: &'a VirtualStorage,
-        limit: u32,
-    ) -> Answer<'a, Vec<PrimaryChange>> {
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
         let read = Statement::new(HISTORY).text(virtual_storage.as_str()).bigint(i64::from(limit.clamp(1, 1_000)));
         Box::pin(async move {
             let changes: Vec<ChangeDoc> = self.document(StoreOp::ShardHistory, read).await?;

@@ -192,11 +192,7 @@ impl ShardStore for SqliteStore {
         self.write(StoreOp::ShardCas, move |connection| compare_and_set(connection, &proposal))
     }
 
-    fn shard_history<'a>(
-        &'a self,
-        virtual_storage: &'a VirtualStorage,
-        limit: u32,
-    ) -> Answer<'a, Vec<PrimaryChange>> {
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
         let op = StoreOp::ShardHistory;
         let read = Statement::new(HISTORY).text(virtual_storage.as_str()).bigint(i64::from(limit.clamp(1, 1_000)));
         self.read(op, move |connection| {

@@ -141,9 +141,12 @@ pub async fn a_foreign_shard_primary_gets_an_epoch(store: Arc<dyn Store>, foreig
     let world = World::new(store).await;
     let v = virtual_storage("v");
     let mut last = None;
-    for (primary, demoted, previous) in
-        [(Some("g1"), false, None), (None, true, Some("g1")), (Some("g1"), false, None), (Some("g2"), false, Some("g1"))]
-    {
+    for (primary, demoted, previous) in [
+        (Some("g1"), false, None),
+        (None, true, Some("g1")),
+        (Some("g1"), false, None),
+        (Some("g2"), false, Some("g1")),
+    ] {
         foreign.shard(&v, primary.map(storage).as_ref()).await;
         let row = world.shard().await.recorded;
         let Some(row) = row else { panic!("a foreign election leaves a row") };

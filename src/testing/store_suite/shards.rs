@@ -110,7 +110,9 @@ pub async fn a_demoted_primary_can_be_elected_again(store: Arc<dyn Store>) {
     let history = ok("history", world.store.shard_history(&virtual_storage("v"), 2).await);
     let told: Vec<_> = history.iter().map(|row| (row.epoch, row.previous.clone(), row.current.clone())).collect();
     assert_eq!(told, [(again, None, Some(storage("g1"))), (down, Some(storage("g1")), None)]);
-    assert!(history.iter().all(|row| row.why.as_deref() == Some("unhealthy") && row.supervisor == Some(s1.name.clone())));
+    assert!(
+        history.iter().all(|row| row.why.as_deref() == Some("unhealthy") && row.supervisor == Some(s1.name.clone()))
+    );
 }
 
 /// D25: "no epoch" is an expectation like any other, and so is an epoch.
