@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`core`] | the rules, pure; read them to know what will happen |
 //! | [`messages`], [`actors`] | to talk to the actors, or to start some of them alone |
+//! | [`manager`] | what a router asks, as a trait: shards, reads, who is up |
 //! | [`fencing`] | for storage nodes: refuse stale epochs |
 //! | [`store`], [`transport`] | the ports, and the adapters behind them |
 //! | [`testing`] | doubles and the store conformance suite, for your own tests |
@@ -59,6 +60,8 @@ pub mod error;
 #[cfg(feature = "grpc")]
 pub mod fencing;
 #[cfg(feature = "runtime")]
+pub mod manager;
+#[cfg(feature = "runtime")]
 pub mod messages;
 #[cfg(feature = "runtime")]
 pub mod store;
@@ -75,7 +78,8 @@ pub mod transport;
 pub use {
     config::{Config, ConfigError},
     error::Error,
-    supervisor::{Ports, Supervisor},
+    manager::{ConsistentStorages, Manager, Shard},
+    supervisor::{HealthClients, HealthWatch, Ports, Supervisor},
 };
 
 #[cfg(all(doctest, feature = "grpc", feature = "sqlite"))]

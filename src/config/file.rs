@@ -26,6 +26,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     set(&mut config.request_timeout, file.duration("request_timeout"));
     database(&mut config, file.section("database"));
     health(&mut config, file.section("health"));
+    feed(&mut config, file.section("feed"));
     consensus(&mut config.settings, file.section("consensus"));
     config.virtual_storages = file.each("virtual_storage", |cluster| {
         let name = required(cluster, "name");
@@ -46,6 +47,7 @@ fn database(config: &mut Config, mut section: Reader<'_>) {
     }
     set(&mut config.database.migrate, section.flag("migrate"));
     set(&mut config.database.pool_size, section.number("pool_size", 1..=1_000));
+    set(&mut config.database.session_pooled, section.flag("session_pooled"));
     section.finish();
 }
 
@@ -59,6 +61,14 @@ fn health(config: &mut Config, mut section: Reader<'_>) {
     set(&mut health.connect_timeout, section.duration("connect_timeout"));
     set(&mut health.keepalive, section.duration("keepalive"));
     health.tls_ca = section.text("tls_ca").map(Into::into);
+    section.finish();
+}
+
+fn feed(config: &mut Config, mut section: Reader<'_>) {
+    set(&mut config.feed.ttl, section.duration("ttl"));
+    set(&mut config.feed.check, section.duration("check"));
+    set(&mut config.feed.poll, section.duration("poll"));
+    set(&mut config.feed.entries, section.number("entries", 0..=10_000_000));
     section.finish();
 }
 

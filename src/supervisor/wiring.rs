@@ -1,10 +1,13 @@
 //! Builds the actors from a configuration and its ports, and hands each its neighbours.
 
-use super::Inner;
+use super::{
+    Inner,
+    watching::{Watchers, Watching},
+};
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
-        Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, ElectorConfig, Follower, FollowerConfig, Guardian, NodeHandle, Notifier,
+        PerRepositoryElector, Relay, Subscribers, SyncedTable,
     },
     config::{Config, ConfigError, Problem},
     core::{
@@ -41,64 +44,21 @@ pub(super) fn wire<T: Transport>(
     let opened = open_nodes(config, &ports.transport)?;
     let name = supervisor_name(config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-    let rounds = works_in_rounds(stored.settings.profile);
-    let (tick, leave, elector, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
-    let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
-
-    let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
-    for OpenedNode { node, address, link } in opened {
-        let (probe, round, health) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
-        handles.push(NodeHandle::new(
-            node.clone(),
-            address,
-            &link,
-            cells.local.subscribe(),
-            health.clone(),
-            probe.clone(),
-        ));
-        watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
-        let spec = NodeSpec {
-            node,
-            probe: link.probe,
-            thresholds: config.health.thresholds,
-            timeout: config.health.timeout,
-            interval: (!rounds).then_some(config.health.interval),
-            reports: reports.clone(),
-            rounds: round_reports.clone(),
-        };
-        let label = format!("node {}", spec.node);
-        children.push(ChildSpec::new(
-            label,
-            move || NodeActor::new(spec.clone()),
-            move |address: &Addr<NodeActor>| {
-                probe.set(address.clone().recipient());
-                round.set(address.clone().recipient());
-                health.set(address.clone().recipient());
-            },
-        ));
-    }
-    let manager = HealthManagerConfig {
+    let watching = Watching {
+        config,
         name: name.clone(),
-        address: config.listen.clone(),
-        heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
-        // One call that hangs must not be a whole lapse.
-        store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
-        round_timeout: config.health.timeout,
+        settings: &stored.settings,
+        cells: &cells,
         store: ports.store.clone(),
-        cells: Arc::clone(&cells),
-        nodes: watched,
     };
-    let places = (tick.clone(), leave.clone(), reports, round_reports);
-    children.push(ChildSpec::new(
-        "health manager",
-        move || HealthManager::new(manager.clone()),
-        move |address: &Addr<HealthManager>| {
-            places.0.set(address.clone().recipient());
-            places.1.set(address.clone().recipient());
-            places.2.set(address.clone().recipient());
-            places.3.set(address.clone().recipient());
-        },
-    ));
+    let probes = opened.iter().map(|opened| (opened.node.clone(), Arc::clone(&opened.link.probe))).collect();
+    let Watchers { mut children, nodes, tick, leave, healthy: _ } = watching.of(probes);
+    let handles = opened.into_iter().zip(nodes).map(|(opened, (health, probe))| {
+        let OpenedNode { node, address, link } = opened;
+        NodeHandle::new(node, address, &link, cells.local.subscribe(), health, probe)
+    });
+    let handles = handles.collect();
+    let (elector, subscribe) = (Relay::vacant(), Relay::vacant());
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     children.push(ChildSpec::new(
         "notifier",
@@ -119,6 +79,19 @@ pub(super) fn wire<T: Transport>(
         move || PerRepositoryElector::new(electing.clone()),
         move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
     ));
+    let feed = &config.feed;
+    let synced = SyncedTable::new(feed.entries as usize, feed.ttl);
+    if feed.entries > 0 {
+        let following = FollowerConfig {
+            feed: ports.store.clone(),
+            table: Arc::clone(&synced),
+            ttl: feed.ttl,
+            check: feed.check,
+            poll: feed.poll,
+            connect: config.request_timeout,
+        };
+        children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
+    }
     Ok(Inner {
         heartbeat: config.heartbeat,
         request_timeout: config.request_timeout,
@@ -130,6 +103,7 @@ pub(super) fn wire<T: Transport>(
         leave,
         elector,
         subscribe,
+        synced,
         cluster: stored.cluster,
     })
 }
@@ -154,7 +128,7 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The configured name, else `host:listen` (seed: `GeneratePraefectName`).
-fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
+pub(super) fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
     if let Some(name) = &config.name {
         return Ok(name.clone());
     }

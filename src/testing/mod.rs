@@ -5,6 +5,11 @@
 
 pub mod histories;
 pub mod inbox;
+pub mod manager;
+pub mod node;
 pub mod probe;
 pub mod store_suite;
 pub mod wait;
+
+pub use manager::MockManager;
+pub use node::MockNode;
