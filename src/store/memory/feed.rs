@@ -114,6 +114,7 @@ impl State {
 pub(super) struct Bell {
     lines: usize,
     cut: u64,
+    deaf: bool,
 }
 
 /// One listener. It reads the lines when the bell rings.
@@ -140,9 +141,11 @@ impl Listener for Ear {
     fn next(&mut self) -> Answer<'_, Vec<Change>> {
         Box::pin(async move {
             loop {
-                let told = self.read()?;
-                if !told.is_empty() {
-                    return Ok(told);
+                if !self.bell.borrow().deaf {
+                    let told = self.read()?;
+                    if !told.is_empty() {
+                        return Ok(told);
+                    }
                 }
                 self.bell.changed().await.map_err(|_| listener_lost())?;
             }
@@ -186,6 +189,10 @@ impl MemoryStore {
     /// silent is ordered with [`MemoryStore::hold`] of [`StoreOp::ChangesListen`]: its checks are not answered.
     pub fn cut_listeners(&self) {
         self.bell.send_modify(|bell| bell.cut = bell.cut.saturating_add(1));
+    }
+    /// From now on listeners hear nothing, though nothing fails either, or hear again.
+    pub fn deafen_listeners(&self, deaf: bool) {
+        self.bell.send_modify(|bell| bell.deaf = deaf);
     }
     /// From now on this store cannot speak first, as a database behind a pooler, or can again.
     pub fn mute(&self, mute: bool) {

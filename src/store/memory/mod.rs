@@ -101,6 +101,7 @@ impl MemoryStore {
                 self.ring(state.tell());
                 (answer, rows)
             };
+            self.faults.on_the_way_back(op).await?;
             self.faults.after(op, rows)?;
             Ok(answer)
         })
