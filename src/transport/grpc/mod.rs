@@ -9,9 +9,15 @@
 //! well as the node. A probe on a fresh connection goes to the address that the kept one last reached, for a name may
 //! stand for several machines and only one of them is being judged.
 
+#[cfg(feature = "backchannel")]
+pub mod backchannel;
 mod classify;
 mod connector;
+mod handshake;
 mod socket;
+mod tls;
+
+pub use handshake::{Handshaker, RawConnection, RawIo};
 
 use super::{DialError, DialOptions, HealthProbe, Link, NodeAddress, Place, Transport};
 use crate::core::{
@@ -21,7 +27,9 @@ use crate::core::{
 use classify::Failure;
 use connector::{Connector, Pin};
 use futures_util::future::BoxFuture;
+use handshake::{Dialler, Handshake};
 use std::{net::IpAddr, sync::Arc, time::Duration};
+use tls::Tls;
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -31,6 +39,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 pub struct GrpcTransport {
     options: DialOptions,
     certificates: Option<Certificate>,
+    handshaker: Option<Arc<dyn Handshaker>>,
 }
 
 impl std::fmt::Debug for GrpcTransport {
@@ -50,28 +59,56 @@ impl GrpcTransport {
                 DialError::Certificates { path: path.clone(), source }
             })?),
         };
-        Ok(Self { options, certificates })
+        Ok(Self { options, certificates, handshaker: None })
+    }
+
+    /// The same with a handshaker, which takes every connection in hand before HTTP/2 does.
+    #[must_use]
+    pub fn with_handshaker(self, handshaker: Arc<dyn Handshaker>) -> Self {
+        Self { handshaker: Some(handshaker), ..self }
+    }
+
+    fn handshake(&self, address: &NodeAddress) -> Result<Option<Handshake>, DialError> {
+        let Some(handshaker) = self.handshaker.clone() else { return Ok(None) };
+        let tls = match address.place() {
+            Place::Tls { host, .. } => {
+                let name = self.options.tls_server_name.as_ref().unwrap_or(host);
+                let certificates = self.certificates.as_ref().map(AsRef::as_ref);
+                let refused = |source| DialError::Settings { address: address.clone(), source };
+                Some(Tls::new(name, certificates).map_err(refused)?)
+            }
+            Place::Unix { .. } | Place::Tcp { .. } | Place::Dns { .. } => None,
+        };
+        Ok(Some(Handshake { handshaker, address: address.clone(), tls }))
     }
 
     fn endpoint(&self, address: &NodeAddress) -> Result<Endpoint, DialError> {
         let settings = |source| DialError::Settings { address: address.clone(), source };
         let refused = |error: tonic::transport::Error| settings(Box::new(error));
+        let shaken = self.handshaker.is_some();
         let (uri, tls) = match address.place() {
             // What servers on unix sockets see as authority; the connector knows the path.
             Place::Unix { .. } => ("http://localhost".to_owned(), None),
             Place::Tcp { host, port } | Place::Dns { host, port } => {
                 (format!("http://{}:{port}", bracketed(host)), None)
             }
+            // TLS comes before the handshaker then, and tonic must not make it again; only the origin says `https`.
+            Place::Tls { host, port } if shaken => (format!("http://{}:{port}", bracketed(host)), None),
             Place::Tls { host, port } => (format!("https://{}:{port}", bracketed(host)), Some(host)),
         };
         let mut endpoint = Endpoint::from_shared(uri)
             .map_err(refused)?
-            // The connector keeps the limit itself; this one covers the TLS handshake that follows it.
-            .connect_timeout(self.options.connect_timeout.saturating_mul(2))
+            // The connector keeps the limit itself, and so does a handshaker; this one covers the TLS handshake of
+            // tonic, and must not be the first where there are three steps.
+            .connect_timeout(self.options.connect_timeout.saturating_mul(if shaken { 4 } else { 2 }))
             .keep_alive_timeout(self.options.keepalive_timeout)
             .keep_alive_while_idle(true);
         if let Some(interval) = self.options.keepalive {
             endpoint = endpoint.http2_keep_alive_interval(interval);
+        }
+        if let (true, Place::Tls { host, port }) = (shaken, address.place()) {
+            let origin = format!("https://{}:{port}", bracketed(host)).parse();
+            endpoint = endpoint.origin(origin.map_err(|error: http::uri::InvalidUri| settings(Box::new(error)))?);
         }
         if let Some(host) = tls {
             let name = self.options.tls_server_name.as_ref().unwrap_or(host);
@@ -93,8 +130,9 @@ impl Transport for GrpcTransport {
     fn open(&self, address: &NodeAddress) -> Result<Link<Channel>, DialError> {
         let endpoint = self.endpoint(address)?;
         let connector = Connector::new(address, self.options.connect_timeout);
-        let (kept, connection) = watch::channel(endpoint.connect_with_connector_lazy(connector.clone()));
-        Ok(Link { probe: Arc::new(GrpcProbe(Arc::new(Inner { endpoint, connector, kept }))), connection })
+        let dialler = Dialler { connector, handshake: self.handshake(address)? };
+        let (kept, connection) = watch::channel(endpoint.connect_with_connector_lazy(dialler.clone()));
+        Ok(Link { probe: Arc::new(GrpcProbe(Arc::new(Inner { endpoint, dialler, kept }))), connection })
     }
 }
 
@@ -102,7 +140,7 @@ struct GrpcProbe(Arc<Inner>);
 
 struct Inner {
     endpoint: Endpoint,
-    connector: Connector,
+    dialler: Dialler,
     kept: watch::Sender<Channel>,
 }
 
@@ -112,7 +150,7 @@ impl HealthProbe for GrpcProbe {
         Box::pin(async move {
             // tonic's own timeout comes back as one of several codes, so the one that counts is ours.
             match tokio::time::timeout(timeout, inner.check(via)).await {
-                Ok(Evidence::Hard(Hard::Reset)) if inner.connector.take_alert() => {
+                Ok(Evidence::Hard(Hard::Reset)) if inner.dialler.connector.take_alert() => {
                     Evidence::Misconfigured(Misconfigured::Tls)
                 }
                 Ok(evidence) => evidence,
@@ -122,7 +160,7 @@ impl HealthProbe for GrpcProbe {
     }
 
     fn reconnect(&self) {
-        let channel = self.0.endpoint.connect_with_connector_lazy(self.0.connector.clone());
+        let channel = self.0.endpoint.connect_with_connector_lazy(self.0.dialler.clone());
         self.0.kept.send_replace(channel);
     }
 }
@@ -137,15 +175,18 @@ impl Inner {
                     Ok(evidence) => evidence,
                     // An attempt to connect stands still while nobody waits for it, so a probe may be handed the
                     // timeout of an attempt that an earlier probe began: that says nothing about now.
-                    Err(failure) if failure.connecting_timed_out && started.elapsed() < self.connector.timeout() => {
+                    Err(failure)
+                        if failure.connecting_timed_out && started.elapsed() < self.dialler.connector.timeout() =>
+                    {
                         ask(channel).await.unwrap_or_else(|failure| failure.evidence)
                     }
                     Err(failure) => failure.evidence,
                 }
             }
             Via::Fresh => {
-                let connector = self.connector.pinned(Pin::LastPeer);
-                let channel = self.endpoint.connect_with_connector_lazy(connector);
+                let connector = self.dialler.connector.pinned(Pin::LastPeer);
+                let dialler = Dialler { connector, handshake: self.dialler.handshake.clone() };
+                let channel = self.endpoint.connect_with_connector_lazy(dialler);
                 ask(channel).await.unwrap_or_else(|failure| failure.evidence)
             }
         }
