@@ -2,8 +2,9 @@
 //!
 //! The actor is a shell around [`Prober`]: a tick or an answer goes in, a probe, a report or a reconnect comes out.
 
-use super::{clock::MonotonicClock, relay::Relay};
+use super::{clock::MonotonicClock, reconfigure::Reconfigure, relay::Relay};
 use crate::{
+    config::Secret,
     core::{
         consensus::Opinion,
         evidence::Evidence,
@@ -13,7 +14,7 @@ use crate::{
     },
     messages::health::{GetNodeHealth, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound},
     telemetry,
-    transport::{HealthProbe, Link, NodeAddress},
+    transport::{HealthProbe, NodeAddress},
 };
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
@@ -35,6 +36,8 @@ pub struct NodeSpec {
     pub timeout: Duration,
     /// Time between two probes, jittered by a tenth; `None`: only [`ProbeNow`] and [`RunRound`] probe.
     pub interval: Option<Duration>,
+    /// Time between two probes while nothing is known of the node yet, if that is shorter.
+    pub bootstrap_interval: Duration,
     /// Who hears what the node actor thinks.
     pub reports: Relay<NodeReport>,
     /// Who hears the outcome of a round.
@@ -49,6 +52,7 @@ pub struct NodeActor {
     last: Option<Evidence>,
     reported: Opinion,
     round_open: bool,
+    timer: Option<SpawnHandle>,
 }
 
 impl NodeActor {
@@ -56,7 +60,8 @@ impl NodeActor {
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
         let prober = Prober::new(spec.thresholds, spec.timeout);
-        Self { spec, prober, clock: MonotonicClock::new(), last: None, reported: Opinion::None, round_open: false }
+        let clock = MonotonicClock::new();
+        Self { spec, prober, clock, last: None, reported: Opinion::None, round_open: false, timer: None }
     }
 
     /// The only door to the rules: one input in, effects out.
@@ -90,11 +95,24 @@ impl NodeActor {
         self.spec.reports.try_send(NodeReport { node: self.spec.node.clone(), opinion, evidence });
     }
 
-    fn schedule(&mut self, interval: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(jittered(interval), move |this, ctx| {
-            this.feed(Input::Due, ctx);
-            this.schedule(interval, ctx);
-        });
+    fn is_unknown(&self) -> bool {
+        self.prober.window().opinion() == Opinion::None
+    }
+
+    /// The next probe. `waited`: how much of the interval has passed already. While nothing is known the actor looks more
+    /// often; once something is, what is left of the interval is waited out.
+    fn schedule(&mut self, waited: Duration, ctx: &mut Context<Self>) {
+        let Some(interval) = self.spec.interval else { return };
+        let (unknown, regular) = (self.is_unknown(), jittered(interval).saturating_sub(waited));
+        let pause = if unknown { self.spec.bootstrap_interval.min(regular) } else { regular };
+        self.timer = Some(ctx.run_later(pause, move |this, ctx| {
+            if unknown && pause < regular && !this.is_unknown() {
+                this.schedule(waited.saturating_add(pause), ctx);
+            } else {
+                this.feed(Input::Due, ctx);
+                this.schedule(Duration::ZERO, ctx);
+            }
+        }));
     }
 }
 
@@ -108,9 +126,9 @@ impl Actor for NodeActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        if let Some(interval) = self.spec.interval {
+        if self.spec.interval.is_some() {
             self.feed(Input::Due, ctx);
-            self.schedule(interval, ctx);
+            self.schedule(Duration::ZERO, ctx);
         }
     }
 }
@@ -129,13 +147,41 @@ impl Handler<RunRound> for NodeActor {
         if std::mem::replace(&mut self.round_open, true) {
             return;
         }
-        let answer = self.spec.probe.check(Via::Kept, self.spec.timeout);
+        let asked = Arc::clone(&self.spec.probe);
+        let answer = asked.check(Via::Kept, self.spec.timeout);
         ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, _| {
+            // What a node's former address says is nothing about the node.
+            if !Arc::ptr_eq(&asked, &this.spec.probe) {
+                return;
+            }
             this.round_open = false;
             this.last = Some(evidence);
             let node = this.spec.node.clone();
             this.spec.rounds.try_send(RoundReport { round: message.round, node, evidence });
         }));
+    }
+}
+
+impl Handler<Reconfigure<NodeSpec>> for NodeActor {
+    type Result = ();
+    fn handle(&mut self, Reconfigure(spec): Reconfigure<NodeSpec>, ctx: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.spec, spec);
+        let moved = !Arc::ptr_eq(&before.probe, &self.spec.probe);
+        self.prober.reconfigure(self.spec.thresholds, self.spec.timeout, moved);
+        let times = |spec: &NodeSpec| (spec.interval, spec.bootstrap_interval);
+        if !moved && times(&before) == times(&self.spec) {
+            return;
+        }
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if moved {
+            self.round_open = false;
+        }
+        if moved && self.spec.interval.is_some() {
+            self.feed(Input::Due, ctx);
+        }
+        self.schedule(Duration::ZERO, ctx);
     }
 }
 
@@ -147,11 +193,24 @@ impl Handler<GetNodeHealth> for NodeActor {
     }
 }
 
+/// Where a node is, and the way there. A reload may change it.
+#[derive(Debug, Clone)]
+pub struct NodePlace<C> {
+    /// Where it listens.
+    pub address: NodeAddress,
+    /// What proves to it who calls.
+    pub token: Option<Secret>,
+    /// The kept connection; a new value each time it was replaced.
+    pub connection: watch::Receiver<C>,
+}
+
 /// A node as others see it: names, the connection for real traffic, and what this supervisor thinks of it.
+///
+/// It follows a reload: under another address it is the same node. Once its node is configured no longer it is not
+/// healthy any more.
 pub struct NodeHandle<C> {
     node: NodeId,
-    address: NodeAddress,
-    connection: watch::Receiver<C>,
+    place: watch::Receiver<NodePlace<C>>,
     local: watch::Receiver<super::LocalView>,
     health: Relay<GetNodeHealth>,
     probe: Relay<ProbeNow>,
@@ -162,13 +221,12 @@ impl<C: Clone> NodeHandle<C> {
     #[must_use]
     pub fn new(
         node: NodeId,
-        address: NodeAddress,
-        link: &Link<C>,
+        place: watch::Receiver<NodePlace<C>>,
         local: watch::Receiver<super::LocalView>,
         health: Relay<GetNodeHealth>,
         probe: Relay<ProbeNow>,
     ) -> Self {
-        Self { node, address, connection: link.connection.clone(), local, health, probe }
+        Self { node, place, local, health, probe }
     }
     /// Which node.
     #[must_use]
@@ -180,15 +238,20 @@ impl<C: Clone> NodeHandle<C> {
     pub fn storage(&self) -> &Storage {
         &self.node.storage
     }
-    /// Where it listens.
+    /// Where it listens now.
     #[must_use]
-    pub fn address(&self) -> &NodeAddress {
-        &self.address
+    pub fn address(&self) -> NodeAddress {
+        self.place.borrow().address.clone()
+    }
+    /// What proves to it who calls, if anything does.
+    #[must_use]
+    pub fn token(&self) -> Option<Secret> {
+        self.place.borrow().token.clone()
     }
     /// The connection for real traffic. Ask again for each call: it is replaced when it went silent.
     #[must_use]
     pub fn connection(&self) -> C {
-        self.connection.borrow().clone()
+        self.place.borrow().connection.borrow().clone()
     }
     /// Whether this supervisor itself sees it up. Routing uses this.
     #[must_use]
@@ -209,8 +272,7 @@ impl<C> Clone for NodeHandle<C> {
     fn clone(&self) -> Self {
         Self {
             node: self.node.clone(),
-            address: self.address.clone(),
-            connection: self.connection.clone(),
+            place: self.place.clone(),
             local: self.local.clone(),
             health: self.health.clone(),
             probe: self.probe.clone(),
@@ -220,7 +282,7 @@ impl<C> Clone for NodeHandle<C> {
 
 impl<C> std::fmt::Debug for NodeHandle<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeHandle").field("node", &self.node).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("NodeHandle").field("node", &self.node).finish_non_exhaustive()
     }
 }
 

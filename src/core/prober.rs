@@ -103,6 +103,17 @@ impl Prober {
         &self.window
     }
 
+    /// Takes other thresholds and another timeout. What is known of the node stays. If it `moved` to another address,
+    /// nothing seen at the old one counts any more towards a change of mind, and an answer from there is dropped.
+    pub fn reconfigure(&mut self, thresholds: Thresholds, timeout: Duration, moved: bool) {
+        (self.thresholds, self.timeout) = (thresholds, timeout);
+        self.window.reconfigure(thresholds);
+        if moved {
+            (self.in_flight, self.timeouts) = (None, 0);
+            self.window.start_over();
+        }
+    }
+
     /// The only door: one input in, effects out.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {

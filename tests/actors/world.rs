@@ -60,11 +60,11 @@ impl World {
         let mut config = Config::new(self.settings.profile, "sqlite:unused");
         config.name = Some(name.parse().unwrap());
         config.settings = self.settings.clone();
-        let nodes = self
-            .nodes
-            .iter()
-            .map(|node| quorate::config::NodeConfig { storage: storage(node), address: format!("tcp://{node}:1") });
-        config.virtual_storages = vec![quorate::config::VirtualStorageConfig { name: vs(), nodes: nodes.collect() }];
+        let nodes =
+            self.nodes.iter().map(|node| quorate::config::NodeConfig::new(storage(node), format!("tcp://{node}:1")));
+        let mut cluster = quorate::config::VirtualStorageConfig::new(vs());
+        cluster.nodes = nodes.collect();
+        config.virtual_storages = vec![cluster];
         config
     }
 

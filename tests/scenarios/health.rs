@@ -73,6 +73,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             thresholds: Thresholds { fall: 3, rise: 3, window: 10 },
             timeout: Duration::from_secs(1),
             interval: None,
+            bootstrap_interval: Duration::from_millis(100),
             reports: reports.clone(),
             rounds: rounds.clone(),
         })

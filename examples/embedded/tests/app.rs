@@ -38,8 +38,9 @@ fn node(name: &str) -> NodeId {
 async fn supervisor(store: &Arc<MemoryStore>, transport: &ScriptedTransport) -> Supervisor<u64> {
     let mut config = Config::new(Profile::Default, "sqlite:unused");
     config.name = Some("embedded".parse().unwrap());
-    let nodes = ["g1", "g2"].map(|name| NodeConfig { storage: node(name).storage, address: format!("tcp://{name}:1") });
-    config.virtual_storages = vec![VirtualStorageConfig { name: node("g1").virtual_storage, nodes: nodes.into() }];
+    let nodes = ["g1", "g2"].map(|name| NodeConfig::new(node(name).storage, format!("tcp://{name}:1")));
+    let cluster = VirtualStorageConfig::new(node("g1").virtual_storage);
+    config.virtual_storages = vec![VirtualStorageConfig { nodes: nodes.into(), ..cluster }];
     Supervisor::assemble(config, Ports { store: store.clone(), transport: transport.clone() }).await.unwrap()
 }
 

@@ -44,8 +44,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut config = Config::new(settings.profile, settings.database);
     config.name = Some(settings.name);
     let nodes = settings.nodes.iter();
-    let nodes = nodes.map(|node| NodeConfig { storage: node.storage.clone(), address: node.address() }).collect();
-    config.virtual_storages = vec![VirtualStorageConfig { name: VirtualStorage::new(VIRTUAL_STORAGE)?, nodes }];
+    let nodes = nodes.map(|node| NodeConfig::new(node.storage.clone(), node.address())).collect();
+    let cluster = VirtualStorageConfig::new(VirtualStorage::new(VIRTUAL_STORAGE)?);
+    config.virtual_storages = vec![VirtualStorageConfig { nodes, ..cluster }];
     let supervisor = match Supervisor::start(config).await {
         Ok(supervisor) => supervisor,
         Err(error) => {
