@@ -13,7 +13,7 @@ use quorate::{
     },
     messages::election::GetPrimary,
     store::{
-        ElectionSnapshot, Registered, Registration, Store, VoteBatch,
+        ElectionSnapshot, Heartbeat, Registered, Registration, Store, VoteBatch,
         postgres::{PostgresOptions, PostgresStore},
         sqlite::{SqliteOptions, SqliteStore},
     },
@@ -220,6 +220,7 @@ pub struct Elections {
     /// The store that the elector reads.
     pub store: Arc<dyn Store>,
     elector: Addr<PerRepositoryElector>,
+    proposer: Voter,
     /// Kept, for the elector reads it.
     _voter: watch::Sender<Option<Voter>>,
     repositories: usize,
@@ -253,7 +254,7 @@ impl Elections {
 
     fn over(ground: Ground, voters: Vec<Voter>, repositories: usize) -> Result<Elections> {
         let voter = voters.into_iter().next().ok_or("nobody votes")?;
-        let (name, voter) = (voter.name.clone(), watch::Sender::new(Some(voter)));
+        let (name, proposer, voter) = (voter.name.clone(), voter.clone(), watch::Sender::new(Some(voter)));
         let store = ground.store();
         let config = ElectorConfig {
             store: store.clone(),
@@ -264,7 +265,7 @@ impl Elections {
             lot: ElectorConfig::random_lot,
         };
         let elector = PerRepositoryElector::new(config).start();
-        Ok(Elections { ground, store, elector, _voter: voter, repositories, next: 0, due: repositories })
+        Ok(Elections { ground, store, elector, proposer, _voter: voter, repositories, next: 0, due: repositories })
     }
 
     /// Another repository each time, all over the table.
@@ -321,6 +322,17 @@ impl Elections {
     pub async fn facts(&self, repository: RepositoryId) -> Result<ElectionSnapshot> {
         let read = self.store.election_facts(&Target::Id(repository)).await?;
         read.ok_or_else(|| Error::from("there is no such repository"))
+    }
+
+    /// The smallest durable commit: one row, nothing else.
+    ///
+    /// # Errors
+    /// Whatever the database says; and if the supervisor is not registered any more.
+    pub async fn commit(&self) -> Result<()> {
+        match self.store.supervisor_heartbeat(&self.proposer).await? {
+            Heartbeat::Alive { .. } => Ok(()),
+            other => Err(format!("{other:?}").into()),
+        }
     }
 
     /// The baseline.

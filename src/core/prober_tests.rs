@@ -143,3 +143,45 @@ fn a_node_of_another_cluster_is_shown_as_such_and_needs_rise_to_return() {
         );
     }
 }
+
+#[test]
+fn a_node_that_moved_keeps_its_opinion_and_nothing_that_was_counted_at_its_former_address() {
+    let thresholds = Thresholds { fall: 3, rise: 3, window: 10 };
+    let mut story = Story::up();
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let _ = story.answer(SILENCE);
+    let late = story.number();
+    story.prober.reconfigure(thresholds, TIMEOUT, true);
+    assert_eq!(story.prober.window().opinion(), Opinion::Up);
+    assert!(story.prober.handle(story.now, Input::Answer { number: late, evidence: REFUSED }).is_empty(), "from there");
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Up, evidence: SILENCE }), "two of three here");
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+    // Contrast: one that stays where it is needs only the third.
+    let mut story = Story::up();
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let _ = story.answer(SILENCE);
+    story.prober.reconfigure(thresholds, TIMEOUT, false);
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+}
+
+#[test]
+fn other_thresholds_hold_from_the_next_outcome_on_and_the_window_stays() {
+    let mut story = Story::up();
+    for _ in 0..4 {
+        let _ = story.due();
+        let _ = story.answer(Evidence::Serving);
+    }
+    story.prober.reconfigure(Thresholds { fall: 1, rise: 1, window: 3 }, Duration::from_millis(50), false);
+    assert_eq!(story.prober.window().outcomes().collect::<Vec<_>>(), [true; 3], "as far as the window reaches");
+    let effects = story.due();
+    assert!(matches!(effects[..], [Effect::Probe { timeout, .. }] if timeout == Duration::from_millis(50)));
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+}

@@ -175,7 +175,8 @@ impl Writer {
         let mut durable = self.durable.write().unwrap_or_else(PoisonError::into_inner);
         entries.iter().for_each(|entry| durable.apply(entry));
         drop(durable);
-        if self.log.entries > self.staged.entry_count().saturating_mul(2).saturating_add(COMPACT_SLACK) {
+        let needed = self.staged.entry_count().saturating_mul(2).saturating_add(COMPACT_SLACK);
+        if self.log.entries > needed.max(self.log.compact_above) {
             self.log.compact(&self.staged)?;
         }
         Ok(())
@@ -213,6 +214,8 @@ struct Log {
     path: PathBuf,
     file: File,
     entries: usize,
+    /// The backoff after a compaction that failed: the next one is tried when there are more entries than this.
+    compact_above: usize,
     /// Held for as long as this lives. A file of its own, for compaction replaces the log.
     _lock: File,
 }
@@ -233,7 +236,10 @@ impl Log {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&path, log::HEADER)?;
+                write_beside(&path, log::HEADER)
+                    .and_then(|_| put_in_place(&path))
+                    .and_then(|()| sync_folder(&path))
+                    .map_err(|error| failed(&path, "made", error))?;
                 log::HEADER.to_vec()
             }
             Err(error) => return Err(failed(&path, "read", error)),
@@ -242,7 +248,7 @@ impl Log {
             EpochStoreError::Damaged { path: path.clone(), offset: damage.offset, problem: damage.problem }
         })?;
         let file = append_at(&path, length)?;
-        let log = Self { path, file, entries, _lock: lock };
+        let log = Self { path, file, entries, compact_above: 0, _lock: lock };
         Ok((log, table))
     }
 
@@ -256,16 +262,29 @@ impl Log {
         Ok(())
     }
 
+    /// Writes the log anew. If that cannot be done (a full disk), the old one is whole and goes on. An error means that
+    /// the old one is gone, and that it is not known whether the new one would survive a power loss.
     fn compact(&mut self, table: &EpochTable) -> Result<(), EpochStoreError> {
-        let mut bytes = log::HEADER.to_vec();
         let entries: Vec<Entry> = table.entries().collect();
-        for batch in entries.chunks(BATCH) {
-            bytes.extend(log::encode(batch).map_err(|error| failed(&self.path, "encoded", error.into()))?);
+        let compacted = || {
+            let mut bytes = log::HEADER.to_vec();
+            for batch in entries.chunks(BATCH) {
+                bytes.extend(log::encode(batch)?);
+            }
+            let file = write_beside(&self.path, &bytes)?;
+            put_in_place(&self.path)?;
+            Ok::<File, io::Error>(file)
+        };
+        match compacted() {
+            Ok(file) => self.file = file,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "the epoch log could not be compacted and grows on");
+                self.compact_above = self.entries.saturating_add(COMPACT_SLACK);
+                return Ok(());
+            }
         }
-        replace(&self.path, &bytes)?;
-        self.file = append_at(&self.path, bytes.len() as u64)?;
         self.entries = entries.len();
-        Ok(())
+        sync_folder(&self.path).map_err(|error| failed(&self.path, "replaced", error))
     }
 }
 
@@ -283,19 +302,22 @@ fn append_at(path: &Path, length: u64) -> Result<File, EpochStoreError> {
     open().map_err(|error| failed(path, "opened for writing", error))
 }
 
-/// Puts a whole new file in the log's place, or leaves the old one.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), EpochStoreError> {
-    let new = beside(path, ".new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        // The new name is durable once its folder is.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| failed(path, "replaced", error))
+/// A whole new log beside the old one, durable, open at its end.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::create(beside(path, ".new"))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn put_in_place(path: &Path) -> io::Result<()> {
+    fs::rename(beside(path, ".new"), path)
+}
+
+/// The new name is durable once its folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -101,6 +101,7 @@ impl HealthProbe for ScriptedNode {
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedTransport {
     nodes: Arc<Mutex<BTreeMap<String, ScriptedNode>>>,
+    opened: Arc<watch::Sender<u64>>,
 }
 
 impl ScriptedTransport {
@@ -110,11 +111,17 @@ impl ScriptedTransport {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.entry(address.to_owned()).or_default().clone()
     }
+    /// How many links were opened so far.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        *self.opened.borrow()
+    }
 }
 
 impl Transport for ScriptedTransport {
     type Connection = u64;
     fn open(&self, address: &NodeAddress) -> Result<Link<u64>, DialError> {
+        self.opened.send_modify(|opened| *opened = opened.saturating_add(1));
         Ok(self.node(&address.to_string()).link())
     }
 }

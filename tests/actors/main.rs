@@ -5,5 +5,6 @@ mod elections;
 mod guardian;
 mod health;
 mod notifier;
+mod reload;
 mod supervisor;
 mod world;

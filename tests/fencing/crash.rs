@@ -90,25 +90,47 @@ async fn one_process_at_a_time() {
     FileEpochStore::open(&path).unwrap();
 }
 
-#[tokio::test]
-async fn a_log_is_compacted_and_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("epochs");
-    // Many batches of other repositories' epochs, each a new one, then one repository that must still be known.
-    let store = std::sync::Arc::new(FileEpochStore::open(&path).unwrap());
-    store.observe(&Claim { repository: RepositoryId(1), ..claim("g9", 3) }).await.unwrap();
-    store.adopted(RepositoryId(1), epoch(3)).await.unwrap();
-    let mut number = 3;
-    for _ in 0..60 {
+/// Many batches of other repositories' epochs, each a new one, from `number` on; the last number.
+async fn overwrite(store: &std::sync::Arc<FileEpochStore>, mut number: i64, rounds: usize) -> i64 {
+    for _ in 0..rounds {
         let mut tasks = tokio::task::JoinSet::new();
         for repository in 2..202 {
             number += 1;
             let claim = Claim { repository: RepositoryId(repository), ..claim("g1", number) };
-            let store = std::sync::Arc::clone(&store);
+            let store = std::sync::Arc::clone(store);
             tasks.spawn(async move { store.observe(&claim).await.unwrap() });
         }
         tasks.join_all().await;
     }
+    number
+}
+
+/// A full disk once closed the store for good; here the new log's name is taken.
+#[tokio::test]
+async fn a_compaction_that_fails_stops_nobody_and_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epochs");
+    let store = std::sync::Arc::new(FileEpochStore::open(&path).unwrap());
+    let entries = || fs::read_to_string(&path).unwrap().matches("accepted").count();
+    fs::create_dir(folder.path().join("epochs.new")).unwrap();
+    let number = overwrite(&store, 3, 60).await;
+    assert_eq!(entries(), 12_000, "nothing was compacted, and everything was accepted");
+    fs::remove_dir(folder.path().join("epochs.new")).unwrap();
+    let number = overwrite(&store, number, 60).await;
+    assert!(entries() < 12_000, "{} epochs are in the log", entries());
+    drop(store);
+    assert_eq!(FileEpochStore::open(&path).unwrap().report().highest, Some(epoch(number)));
+}
+
+#[tokio::test]
+async fn a_log_is_compacted_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("epochs");
+    // Many batches of other repositories' epochs; the one from before them must still be known.
+    let store = std::sync::Arc::new(FileEpochStore::open(&path).unwrap());
+    store.observe(&Claim { repository: RepositoryId(1), ..claim("g9", 3) }).await.unwrap();
+    store.adopted(RepositoryId(1), epoch(3)).await.unwrap();
+    let number = overwrite(&store, 3, 60).await;
     drop(store);
     let lines = fs::read_to_string(&path).unwrap().matches("accepted").count();
     assert!(lines < 12_000, "{lines} of 12,001 epochs are still there");

@@ -265,7 +265,13 @@ async fn database_timeout(kind: Kind) {
     let complaint = p1.cells.complaint.borrow().clone().unwrap();
     assert!(complaint.contains("locked"), "{complaint}");
     lock.release().await;
-    p1.round(&lab, Profile::Praefect, G1_UP, "the next round").await;
+    // The heartbeat may have been the one to complain, while the write still waits: then a later tick writes again.
+    let reads = lab.store.reads();
+    wait::until_async("a later round is read back", LIMIT, async || {
+        p1.manager.send(Tick).await.unwrap();
+        lab.store.reads() > reads
+    })
+    .await;
     assert_eq!(p1.consensus(), named(G1));
 }
 on_both!(database_timeout_is_an_error_and_not_the_end, super::database_timeout);

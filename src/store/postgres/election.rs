@@ -9,6 +9,7 @@ use crate::store::{
     Answer, CasOutcome, ElectionSnapshot, ElectionStore, PrimaryChange, Proposal, StoreOp, Target, rows::ChangeDoc,
     statement::Statement,
 };
+use std::sync::atomic::Ordering;
 
 const HISTORY: &str = "\
 SELECT coalesce(json_agg(json_build_object(
@@ -20,16 +21,22 @@ LEFT JOIN decisions d ON d.id = c.decision";
 
 impl ElectionStore for PostgresStore {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
-        let read = match target {
-            Target::Id(id) => Statement::new(facts::BY_ID).bigint(id.0),
-            Target::Path(virtual_storage, path) => {
-                Statement::new(facts::BY_PATH).text(virtual_storage.as_str()).text(path.as_str())
-            }
-        };
         Box::pin(async move {
             let op = StoreOp::ElectionFacts;
-            let row: Option<FactsRow> = self.first(op, read).await?;
-            row.map(FactsRow::into_snapshot).transpose()
+            let asked = self.counts_members.load(Ordering::Relaxed);
+            let Some(mut row): Option<FactsRow> = self.first(op, facts::read(target, asked)).await? else {
+                return Ok(None);
+            };
+            let needed = row.needs_members();
+            if needed != asked {
+                self.counts_members.store(needed, Ordering::Relaxed);
+            }
+            if needed && !asked {
+                // The policy has just become `half`, or this is the first look: once more, for all from one snapshot.
+                let Some(whole) = self.first(op, facts::read(target, true)).await? else { return Ok(None) };
+                row = whole;
+            }
+            row.into_snapshot().map(Some)
         })
     }
 

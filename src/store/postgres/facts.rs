@@ -15,7 +15,9 @@ use crate::core::{
     settings::Settings,
     time::{Age, DatabaseTime},
 };
-use crate::store::{ElectionSnapshot, StoreError, StoreErrorKind, StoreOp, StoredSettings, rows};
+use crate::store::{
+    ElectionSnapshot, StoreError, StoreErrorKind, StoreOp, StoredSettings, Target, rows, statement::Statement,
+};
 use diesel::{
     QueryableByName,
     data_types::PgTimestamp,
@@ -28,9 +30,9 @@ use serde::{
 use std::time::Duration;
 
 /// One statement, one snapshot, index lookups only: the votes are those about storages that hold a replica, so that 300
-/// nodes cost no more than 3. `members` counts everybody in the virtual storage and is read under policy `half` alone.
+/// nodes cost no more than 3.
 macro_rules! election_facts {
-    ($condition:literal) => {
+    ($members:literal, $condition:literal) => {
         concat!(
             "\
 SELECT statement_timestamp() AS at,
@@ -42,12 +44,9 @@ SELECT statement_timestamp() AS at,
     ARRAY(SELECT rq.job ->> 'target_node_storage' FROM replication_queue rq
         WHERE rq.state NOT IN ('completed', 'dead', 'cancelled') AND rq.job ->> 'change' = 'delete_replica'
           AND (rq.job ->> 'repository_id')::bigint = r.repository_id) AS marks,
-    CASE WHEN s.policy = 'half' THEN (
-        SELECT json_agg(json_build_object(
-            'virtual_storage', r.virtual_storage, 'supervisor', m.praefect_name, 'contact_age', quorate_age(m.at)))::text
-        FROM (SELECT praefect_name, max(last_contact_attempt_at) AS at
-              FROM node_status WHERE shard_name = r.virtual_storage AND isfinite(last_contact_attempt_at)
-              GROUP BY praefect_name) m) END AS members
+    ",
+            $members,
+            " AS members
 FROM repositories r CROSS JOIN settings s
 CROSS JOIN LATERAL (
     SELECT array_agg(sr.storage) AS replica_storages, array_agg(sr.generation) AS replica_generations,
@@ -60,9 +59,8 @@ CROSS JOIN LATERAL (
     SELECT array_agg(ns.praefect_name::text) AS vote_supervisors, array_agg(ns.node_name::text) AS vote_storages,
         array_agg(ns.verdict) AS vote_opinions, array_agg(ns.incarnation) AS vote_incarnations,
         array_agg(ns.last_contact_attempt_at) AS vote_contacts, array_agg(ns.last_seen_active_at) AS vote_sightings
-    FROM storage_repositories sr
-    JOIN node_status ns ON ns.shard_name = r.virtual_storage AND ns.node_name = sr.storage
-    WHERE sr.repository_id = r.repository_id) vote
+    FROM node_status ns
+    WHERE ns.shard_name = r.virtual_storage AND ns.node_name = ANY (replica.replica_storages)) vote
 CROSS JOIN LATERAL (
     SELECT array_agg(name) AS supervisor_names, array_agg(incarnation) AS supervisor_incarnations,
         array_agg(heartbeat_at) AS supervisor_heartbeats, array_agg(registered_at) AS supervisor_registrations,
@@ -73,8 +71,45 @@ WHERE ",
         )
     };
 }
-pub(super) const BY_ID: &str = election_facts!("r.repository_id = $1");
-pub(super) const BY_PATH: &str = election_facts!("r.virtual_storage = $1 AND r.relative_path = $2");
+
+/// Everybody who votes in the virtual storage, whom policy `half` alone counts. Even where it is not carried out it costs
+/// a tenth of the statement to set up, so it is a part of the statement only where that policy was last seen.
+macro_rules! with_members {
+    ($condition:literal) => {
+        election_facts!(
+            "\
+CASE WHEN s.policy = 'half' THEN (
+        SELECT json_agg(json_build_object(
+            'virtual_storage', r.virtual_storage, 'supervisor', m.praefect_name, 'contact_age', quorate_age(m.at)))::text
+        FROM (SELECT praefect_name, max(last_contact_attempt_at) AS at
+              FROM node_status WHERE shard_name = r.virtual_storage AND isfinite(last_contact_attempt_at)
+              GROUP BY praefect_name) m) END",
+            $condition
+        )
+    };
+}
+macro_rules! without_members {
+    ($condition:literal) => {
+        election_facts!("NULL::text", $condition)
+    };
+}
+
+/// Reads the facts of one repository; with `members`, what policy `half` needs besides.
+pub(super) fn read(target: &Target, members: bool) -> Statement {
+    match target {
+        Target::Id(id) => {
+            let by_id = [without_members!("r.repository_id = $1"), with_members!("r.repository_id = $1")];
+            Statement::new(by_id[usize::from(members)]).bigint(id.0)
+        }
+        Target::Path(virtual_storage, path) => {
+            let by_path = [
+                without_members!("r.virtual_storage = $1 AND r.relative_path = $2"),
+                with_members!("r.virtual_storage = $1 AND r.relative_path = $2"),
+            ];
+            Statement::new(by_path[usize::from(members)]).text(virtual_storage.as_str()).text(path.as_str())
+        }
+    }
+}
 
 /// Microseconds from 1970, the beginning of [`DatabaseTime`], to 2000, the server's own.
 const SERVER_EPOCH: i64 = 946_684_800_000_000;
@@ -192,6 +227,11 @@ impl FactsRow {
     /// The same of a stamp that a Praefect may have written: one without an end counts as none.
     fn finite_age(&self, stamp: PgTimestamp) -> Option<Age> {
         (stamp.0 != i64::MAX && stamp.0 != i64::MIN).then(|| self.age(stamp))
+    }
+
+    /// Whether the policy in force counts the members.
+    pub(super) fn needs_members(&self) -> bool {
+        self.policy == "half"
     }
 
     fn settings(&self) -> Result<StoredSettings, StoreError> {
