@@ -255,7 +255,7 @@ async fn two_reloads_at_once_come_one_after_the_other() {
     let first = world.config("s1");
     world.nodes = vec!["g1", "g5"];
     let second = world.config("s1");
-    let (first, second) = futures_util::join!(one.reload(first), one.reload(second));
+    let (first, second) = futures_util::future::join(one.reload(first), one.reload(second)).await;
     first.unwrap();
     second.unwrap();
     let kept = names(&one);

@@ -6,7 +6,7 @@ use crate::core::{
     ids::{Incarnation, Voter},
 };
 use crate::store::{Heartbeat, Registered, Store, VotesWritten};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, join3};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -188,11 +188,9 @@ pub async fn f23_two_processes_of_one_name_write_at_once(store: Arc<dyn Store>) 
     back.reverse();
     for number in 1..=5 {
         let newer = world.voter_again("s1", Some(older.incarnation)).await;
-        let (one, two, three) = futures_util::join!(
-            world.votes(&older, number, &back),
-            world.votes(&newer, 2, &forth),
-            world.votes(&newer, 1, &back),
-        );
+        let (one, two, three) =
+            join3(world.votes(&older, number, &back), world.votes(&newer, 2, &forth), world.votes(&newer, 1, &back))
+                .await;
         assert_eq!(one, VotesWritten::NotMine, "the older process");
         assert!(matches!((two, three), (VotesWritten::Written { .. }, VotesWritten::Written { .. })));
         for name in &names {
