@@ -260,6 +260,34 @@ async fn a_replaced_database_begins_a_new_era_and_the_lookup_goes_on() {
     assert!(after.epoch.unwrap().era() > before.epoch.unwrap().era());
 }
 
+/// Nobody moved the facts: every commit found another server. The caller is told which of the two it is.
+#[actix::test]
+async fn a_database_that_is_replaced_again_and_again_is_told_as_such() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1", "g2"]).await;
+    world.store.delay(ms(10));
+    let failing_over = actix::spawn({
+        let store = world.store.clone();
+        async move {
+            loop {
+                store.replace_database();
+                tokio::time::sleep(ms(1)).await;
+            }
+        }
+    });
+    let answer = one.primary(&path("r")).await;
+    assert!(matches!(answer, Err(Error::DatabaseBehind)), "{answer:?}");
+    failing_over.abort();
+    world.store.delay(ms(0));
+    let primary = one.primary(&path("r")).await.unwrap();
+    world.store.replace_database();
+    let names = [primary.storage.clone()].into();
+    let answer = one.generation_increment(primary.repository, primary.fence().as_ref(), &names).await;
+    assert!(matches!(answer, Err(Error::DatabaseBehind)), "{answer:?}");
+    assert!(answer.unwrap_err().is_retryable());
+}
+
 #[actix::test]
 async fn the_replication_factor_names_its_storages() {
     let world = World::new(Profile::Default);
