@@ -8,7 +8,7 @@ use crate::{
         ids::NodeId,
         quorum::{QuorumPolicy, Verdict},
     },
-    store::{StoreErrorKind, StoreOp},
+    store::{RepositoriesCount, StoreErrorKind, StoreOp},
 };
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -113,6 +113,29 @@ impl Meter {
     pub(crate) fn read_routed(&self, node: &NodeId) {
         let Some(to) = &self.0 else { return };
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
+    }
+
+    /// What was counted, about every node that is configured; without an answer the old numbers are taken away.
+    pub(crate) fn repositories<'a>(
+        &self,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+        counts: Option<&[RepositoriesCount]>,
+    ) {
+        let Some(to) = &self.0 else { return };
+        let tell = |metric: &'static Metric, labels: &[&str], number: Option<u64>| match number {
+            Some(number) => to.set(metric, labels, number as f64),
+            None => to.forget(metric, labels),
+        };
+        for node in nodes {
+            let here = |count: &&RepositoriesCount| count.virtual_storage == node.virtual_storage;
+            let led = |count: &RepositoriesCount| {
+                if count.primary.as_ref() == Some(&node.storage) { count.repositories } else { 0 }
+            };
+            let primaries = counts.map(|counts| counts.iter().filter(here).map(led).sum());
+            let unavailable = counts.map(|counts| counts.iter().filter(here).map(|count| count.unavailable).sum());
+            tell(&metrics::PRIMARIES, &names(node), primaries);
+            tell(&metrics::UNAVAILABLE_REPOSITORIES, &[node.virtual_storage.as_str()], unavailable);
+        }
     }
 
     pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {

@@ -2,6 +2,7 @@
 
 use crate::{
     recording::Recording,
+    said::Said,
     world::{LIMIT, World, ms, path, storage, verdict},
 };
 use actix::prelude::*;
@@ -21,6 +22,7 @@ use quorate::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::Notify;
+use tracing::Level;
 
 const DEAD: Evidence = Evidence::Hard(Hard::Refused);
 
@@ -72,6 +74,8 @@ async fn nothing_is_missing(profile: Profile) {
     world.repository("secret/path.git", &["g1", "g2"]).await;
     one.primary(&path("secret/path.git")).await.unwrap();
     one.synced_node(&path("secret/path.git")).await.unwrap();
+
+    one.repositories_count().await.unwrap();
 
     let gate = Arc::new(Notify::new());
     one.subscribe(Stuck(gate.clone()).start().recipient()).await.unwrap();
@@ -218,6 +222,33 @@ async fn a_demotion_and_an_error_of_the_store_are_counted_by_kind() {
     world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::BadRow("a secret".to_owned()), 1);
     assert!(one.primary(&path("r")).await.is_err());
     assert_eq!(recording.value(&m::STORE_ERRORS, &["election_facts", "bad_row"]), Some(1.0));
+}
+
+#[actix::test]
+async fn repositories_are_counted_by_primary_and_a_count_that_failed_shows_nothing() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let (said, _listening) = Said::listen();
+    for at in ["a", "b", "c"] {
+        world.repository(at, &["g1"]).await;
+    }
+    let led = |by: &str| recording.value(&m::PRIMARIES, &["v", by]);
+    let unavailable = || recording.value(&m::UNAVAILABLE_REPOSITORIES, &["v"]);
+    one.primary(&path("a")).await.unwrap();
+    one.primary(&path("b")).await.unwrap();
+    one.repositories_count().await.unwrap();
+    assert_eq!((led("g1"), led("g2"), unavailable()), (Some(2.0), Some(0.0), Some(0.0)));
+    world.node("g1").answers(DEAD);
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    one.repositories_count().await.unwrap();
+    assert_eq!((led("g1"), unavailable()), (Some(2.0), Some(3.0)));
+    assert!(said.of("failed collecting unavailable repository count metric").is_empty());
+    world.store.fail_next(Some(StoreOp::RepositoriesCount), StoreErrorKind::Timeout, 1);
+    assert!(one.repositories_count().await.is_err());
+    assert_eq!((led("g1"), unavailable()), (None, None), "what is not known is not shown");
+    let line = said.only("failed collecting unavailable repository count metric");
+    assert_eq!((line.level, line.field("component")), (Level::ERROR, "RepositoryStoreCollector"));
+    assert!(line.field("error").contains("did not answer in time"), "{line:?}");
 }
 
 async fn rounds_in_ten_seconds(profile: Profile) -> f64 {

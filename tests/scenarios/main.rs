@@ -4,6 +4,7 @@
 //! later one. Under the default profile each row states its own result where the rule differs, and why.
 
 mod assignments;
+mod census;
 mod election;
 mod health;
 mod lab;

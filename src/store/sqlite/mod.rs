@@ -9,6 +9,7 @@
 //! all of it. A lock held for longer than that is reported as [`StoreErrorKind::Locked`], with how long it has lasted:
 //! a supervisor frozen inside a transaction blocks all others until it thaws or dies. That is SQLite's bargain.
 
+mod census;
 mod connect;
 mod election;
 mod error;
