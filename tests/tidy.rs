@@ -333,3 +333,12 @@ fn both_backends_migrate_in_the_same_steps_and_every_dependency_has_a_place() {
     );
     assert_eq!(found, ["Cargo.toml: the crate `left_pad` has no row in CRATES"]);
 }
+
+#[test]
+fn the_diesel_command_line_finds_the_migrations() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("diesel.toml")).unwrap();
+    let folder = text.lines().find_map(|line| line.strip_prefix("dir = \"")?.strip_suffix('"')).unwrap();
+    let mut steps = std::fs::read_dir(root.join(folder)).unwrap();
+    assert!(steps.any(|step| step.unwrap().path().join("up.sql").is_file()), "{folder}");
+}
