@@ -254,6 +254,19 @@ pub struct Deleted {
     pub storages: Vec<Storage>,
 }
 
+/// The repositories of one virtual storage that one storage leads, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoriesCount {
+    /// The virtual storage.
+    pub virtual_storage: VirtualStorage,
+    /// Their recorded primary; `None`: those without one.
+    pub primary: Option<Storage>,
+    /// How many there are.
+    pub repositories: u64,
+    /// How many of them nobody could lead: no replica is on a healthy storage, up to date and not to be deleted.
+    pub unavailable: u64,
+}
+
 /// The outcome of an operation on a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome<T> {

@@ -18,6 +18,7 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -150,6 +151,7 @@ pub(super) fn wire<T: Transport>(
         nodes: handles,
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         meter,
+        counting: Semaphore::new(1),
         tick,
         leave,
         elector,

@@ -65,6 +65,21 @@ pub const READ_DISTRIBUTION: Metric = Metric {
     labels: &["virtual_storage", "storage"],
     help: "How often the node was picked to serve a read",
 };
+/// Praefect's; it was not set in the mode that everybody runs (defect D).
+pub const PRIMARIES: Metric = Metric {
+    name: "gitaly_praefect_primaries",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "gitaly_storage"],
+    help: "How many repositories the storage leads, as last counted by `repositories_count`",
+};
+/// Praefect's.
+pub const UNAVAILABLE_REPOSITORIES: Metric = Metric {
+    name: "gitaly_praefect_unavailable_repositories",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage"],
+    help: "Repositories without a replica that is healthy, up to date and not to be deleted, as last counted by \
+           `repositories_count`; none if that failed",
+};
 /// Probes by outcome: misconfigured nodes and trouble of our own show here.
 pub const PROBES: Metric = Metric {
     name: "quorate_probes_total",
@@ -156,6 +171,8 @@ pub const ALL: &[&Metric] = &[
     &NODE_LAST_HEALTHCHECK_UP,
     &NODE_LATENCY,
     &READ_DISTRIBUTION,
+    &PRIMARIES,
+    &UNAVAILABLE_REPOSITORIES,
     &PROBES,
     &NODE_VERDICT,
     &NODE_VOTES,

@@ -74,6 +74,11 @@ pub(crate) fn store_answers_again() {
     info!("the database answers again");
 }
 
+pub(crate) fn counting_failed(error: &(dyn std::error::Error + 'static)) {
+    let error = Causes(error);
+    error!(component = "RepositoryStoreCollector", %error, "failed collecting unavailable repository count metric");
+}
+
 pub(crate) fn opinion_changed(node: &NodeId, opinion: Opinion, evidence: Evidence) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
     info!(%virtual_storage, %storage, opinion = opinion.as_str(), evidence = evidence.as_str(), "node health changed");

@@ -8,9 +8,14 @@ use crate::{
         ids::NodeId,
         quorum::{QuorumPolicy, Verdict},
     },
-    store::{StoreErrorKind, StoreOp},
+    store::{RepositoriesCount, StoreErrorKind, StoreOp},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Takes every metric. Implement it for an exporter of your own.
 ///
@@ -113,6 +118,36 @@ impl Meter {
     pub(crate) fn read_routed(&self, node: &NodeId) {
         let Some(to) = &self.0 else { return };
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
+    }
+
+    /// What was counted, about every node that is configured; without an answer the old numbers are taken away.
+    pub(crate) fn repositories<'a>(
+        &self,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+        counts: Option<&[RepositoriesCount]>,
+    ) {
+        let Some(to) = &self.0 else { return };
+        // Exact up to 2⁵³.
+        let tell = |metric: &'static Metric, labels: &[&str], number: u64| match counts {
+            Some(_) => to.set(metric, labels, number as f64),
+            None => to.forget(metric, labels),
+        };
+        let (mut led, mut unavailable) = (BTreeMap::new(), BTreeMap::<&str, u64>::new());
+        for count in counts.unwrap_or_default() {
+            let virtual_storage = count.virtual_storage.as_str();
+            *unavailable.entry(virtual_storage).or_default() += count.unavailable;
+            if let Some(primary) = &count.primary {
+                led.insert([virtual_storage, primary.as_str()], count.repositories);
+            }
+        }
+        let mut virtual_storages = BTreeSet::new();
+        for names in nodes.into_iter().map(names) {
+            tell(&metrics::PRIMARIES, &names, led.get(&names).copied().unwrap_or(0));
+            virtual_storages.insert(names[0]);
+        }
+        for named in virtual_storages {
+            tell(&metrics::UNAVAILABLE_REPOSITORIES, &[named], unavailable.get(named).copied().unwrap_or(0));
+        }
     }
 
     pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {

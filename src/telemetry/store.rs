@@ -9,9 +9,10 @@ use crate::{
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        Store, StoreOp, StoredSettings, Target, VoteBatch, VotesWritten,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
+        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch,
+        VotesWritten,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -87,6 +88,12 @@ impl ElectionStore for MeteredStore {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl CensusStore for MeteredStore {
+    fn repositories_count<'a>(&'a self, healthy: &'a BTreeSet<NodeId>) -> Answer<'a, Vec<RepositoriesCount>> {
+        self.timed(StoreOp::RepositoriesCount, self.inner.repositories_count(healthy))
     }
 }
 
