@@ -141,6 +141,10 @@ pub struct Proposal {
     pub decision: DecisionId,
     /// The repository.
     pub repository: RepositoryId,
+    /// Its virtual storage. Told to metrics; the repository's row alone decides.
+    pub virtual_storage: VirtualStorage,
+    /// The primary that goes; `None` if none is recorded. Told to metrics; `expected` alone decides.
+    pub from: Option<Storage>,
     /// What it rests on.
     pub expected: Expected,
     /// The new primary; `None` demotes.

@@ -3,8 +3,8 @@
 use super::Inner;
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
-        Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeHandle,
+        NodeSpec, Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
     },
     config::{Config, ConfigError, Problem, Secret},
     core::{
@@ -86,6 +86,7 @@ pub(super) fn wire<T: Transport>(
             errors: config.health.errors,
             traffic: link.traffic,
             latency: Arc::clone(&latency),
+            cell: NodeCell::default(),
         };
         let label = format!("node {}", spec.node);
         children.push(ChildSpec::new(

@@ -9,6 +9,7 @@
 //! offer it, was rejected: two supervisors fit in one process. What is measured is measured at the ports, around the
 //! store and the probes, so that it is there under every profile and every elector (defect D); [`metrics`] lists it all.
 
+mod failover;
 pub mod metrics;
 mod probe;
 #[cfg(feature = "metrics")]

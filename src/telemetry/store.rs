@@ -3,7 +3,7 @@
 use super::Meter;
 use crate::{
     core::{
-        election::Fence,
+        election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
         settings::Settings,
@@ -82,7 +82,12 @@ impl ElectionStore for MeteredStore {
                 Ok(CasOutcome::EraChanged) => "era_changed",
                 Err(_) => "failed",
             };
-            self.meter.election(outcome, &proposal.why);
+            let virtual_storage = &proposal.virtual_storage;
+            self.meter.election(virtual_storage, outcome, &proposal.why);
+            if outcome == "elected" && proposal.why == Reason::Unhealthy.as_str() {
+                let from = proposal.from.iter().map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
+                from.for_each(|from| self.meter.failed_over(&from));
+            }
             answer
         })
     }

@@ -10,7 +10,7 @@ use quorate::{
     Error, Ports, Supervisor,
     config::NodeConfig,
     core::{
-        evidence::{Evidence, Hard, Misconfigured, Ours},
+        evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         ids::{NodeId, Storage, VirtualStorage},
         quorum::Verdict,
         settings::{Profile, WithoutCandidate},
@@ -75,7 +75,12 @@ async fn nothing_is_missing(profile: Profile) {
     let (world, recording) = metered(profile);
     let one = world.supervisor("s1").await;
     world.repository("secret/path.git", &["g1", "g2"]).await;
+    let first = one.primary(&path("secret/path.git")).await.unwrap().storage;
+    world.node(first.as_str()).answers(DEAD);
+    verdict(&one, first.as_str(), Verdict::Unhealthy).await;
     one.primary(&path("secret/path.git")).await.unwrap();
+    world.node(first.as_str()).answers(Evidence::Serving);
+    verdict(&one, first.as_str(), Verdict::Healthy).await;
     one.synced_node(&path("secret/path.git")).await.unwrap();
 
     one.repositories_count().await.unwrap();
@@ -200,7 +205,7 @@ async fn elections_are_counted_by_reason_and_a_steady_lookup_is_none() {
     for _ in 0..5 {
         one.primary(&path("r")).await.unwrap();
     }
-    let elected = |why: &str| recording.value(&m::ELECTIONS, &["elected", why]);
+    let elected = |why: &str| recording.value(&m::ELECTIONS, &["v", "elected", why]);
     assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), None));
     world.node(first.as_str()).answers(DEAD);
     verdict(&one, first.as_str(), Verdict::Unhealthy).await;
@@ -208,6 +213,44 @@ async fn elections_are_counted_by_reason_and_a_steady_lookup_is_none() {
     assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), Some(1.0)));
     assert_eq!(recording.value(&m::LOOKUP, &["ok"]), Some(7.0));
     assert_eq!(recording.value(&m::STORE_OPERATION, &["primary_cas"]), Some(2.0));
+}
+
+#[actix::test]
+async fn a_failover_is_measured_from_the_first_failing_probe_to_the_first_successor() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    for at in ["a", "b"] {
+        let id = world.repository(at, &["g1", "g2"]).await;
+        world.store.foreign_primary(id, Some(storage("g1")));
+    }
+    // One lost probe long ago is no beginning.
+    world.node("g1").answers(Evidence::Soft(Soft::Timeout));
+    wait::until("a miss", LIMIT, || recording.value(&m::PROBES, &["v", "g1", "timeout"]).is_some()).await;
+    world.node("g1").answers(Evidence::Serving);
+    tokio::time::sleep(ms(20_000)).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g1"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), None);
+
+    let dead = tokio::time::Instant::now();
+    world.node("g1").answers(Evidence::Soft(Soft::Timeout));
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    tokio::time::sleep(ms(2_000)).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g2"));
+    let took = recording.last(&m::FAILOVER, &["v"]).unwrap();
+    let interval = world.config("s1").health.interval;
+    assert!(took <= dead.elapsed() && took + interval * 11 / 10 >= dead.elapsed(), "{took:?} of {:?}", dead.elapsed());
+    // Whoever asks for the next one an hour later tells nothing about the failover.
+    tokio::time::sleep(ms(3_600_000)).await;
+    assert_eq!(one.primary(&path("b")).await.unwrap().storage, storage("g2"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), Some(1.0));
+
+    world.node("g1").answers(Evidence::Serving);
+    verdict(&one, "g1", Verdict::Healthy).await;
+    world.node("g2").answers(DEAD);
+    verdict(&one, "g2", Verdict::Unhealthy).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g1"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), Some(2.0), "another outage");
+    assert!(recording.last(&m::FAILOVER, &["v"]).unwrap() < ms(2_000));
 }
 
 #[actix::test]
@@ -220,7 +263,7 @@ async fn a_demotion_and_an_error_of_the_store_are_counted_by_kind() {
     world.node("g1").answers(DEAD);
     verdict(&one, "g1", Verdict::Unhealthy).await;
     assert!(matches!(one.primary(&path("r")).await, Err(Error::NoPrimary)));
-    assert_eq!(recording.value(&m::ELECTIONS, &["demoted", "unhealthy"]), Some(1.0));
+    assert_eq!(recording.value(&m::ELECTIONS, &["v", "demoted", "unhealthy"]), Some(1.0));
     assert_eq!(recording.value(&m::LOOKUP, &["unavailable"]), Some(1.0));
     world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::BadRow("a secret".to_owned()), 1);
     assert!(one.primary(&path("r")).await.is_err());
