@@ -33,6 +33,15 @@ async fn two_supervisors_in_one_process_agree() {
 }
 
 #[actix::test]
+async fn a_start_is_ready_for_the_first_question() {
+    let world = World::new(Profile::Default);
+    ["g1", "g2", "g3"].iter().for_each(|name| world.node(name).takes(ms(100)));
+    world.repository("r", &["g1"]).await;
+    let one = world.supervisor("s1").await;
+    assert_eq!(one.primary(&path("r")).await.unwrap().storage, storage("g1"));
+}
+
+#[actix::test]
 async fn a_graceful_stop_takes_its_row_and_votes_away_at_once() {
     let world = World::new(Profile::Default);
     let (one, two) = (world.supervisor("s1").await, world.supervisor("s2").await);
