@@ -11,7 +11,7 @@ use quorate::{
         prober::Via,
     },
     testing::wait,
-    transport::grpc::backchannel::{SIDECHANNEL_KEY, Sidechannels},
+    transport::grpc::backchannel::{Limits, SIDECHANNEL_KEY, Sidechannels},
 };
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use std::{
     },
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use tonic::Request;
@@ -32,10 +32,9 @@ const GOODBYE: u8 = 3;
 const NEW: u16 = 1;
 const ACKNOWLEDGED: u16 = 2;
 const END: u16 = 4;
+const RESET: u16 = 8;
 
-#[derive(Debug)]
 struct Frame {
-    kind: u8,
     flags: u16,
     stream: u32,
     payload: Vec<u8>,
@@ -45,12 +44,12 @@ fn header(kind: u8, flags: u16, stream: u32, length: u32) -> Vec<u8> {
     [&[0, kind][..], &flags.to_be_bytes(), &stream.to_be_bytes(), &length.to_be_bytes()].concat()
 }
 
-async fn send(socket: &mut TcpStream, flags: u16, stream: u32, payload: &[u8]) {
+async fn send(socket: &mut (impl AsyncWrite + Unpin), flags: u16, stream: u32, payload: &[u8]) {
     let head = header(DATA, flags, stream, u32::try_from(payload.len()).unwrap());
     socket.write_all(&[&head[..], payload].concat()).await.unwrap();
 }
 
-async fn receive(socket: &mut TcpStream) -> Frame {
+async fn receive(socket: &mut (impl AsyncRead + Unpin)) -> Frame {
     let mut head = [0; 12];
     socket.read_exact(&mut head).await.unwrap();
     let [version, kind, f0, f1, s0, s1, s2, s3, l0, l1, l2, l3] = head;
@@ -58,11 +57,11 @@ async fn receive(socket: &mut TcpStream) -> Frame {
     let length = u32::from_be_bytes([l0, l1, l2, l3]);
     let mut payload = vec![0; if kind == DATA { length as usize } else { 0 }];
     socket.read_exact(&mut payload).await.unwrap();
-    Frame { kind, flags: u16::from_be_bytes([f0, f1]), stream: u32::from_be_bytes([s0, s1, s2, s3]), payload }
+    Frame { flags: u16::from_be_bytes([f0, f1]), stream: u32::from_be_bytes([s0, s1, s2, s3]), payload }
 }
 
 /// Everything that a stream says until it has said `wanted`, and the flags of all its frames.
-async fn hear(socket: &mut TcpStream, stream: u32, wanted: &[u8]) -> (Vec<u8>, u16) {
+async fn hear(socket: &mut (impl AsyncRead + Unpin), stream: u32, wanted: &[u8]) -> (Vec<u8>, u16) {
     let (mut heard, mut flags) = (Vec::new(), 0);
     let hearing = async {
         while !heard.windows(wanted.len()).any(|window| window == wanted) {
@@ -198,7 +197,7 @@ async fn a_node_that_ends_every_session_is_not_hammered_by_a_busy_caller() {
 #[tokio::test]
 async fn a_client_that_says_the_magic_bytes_and_then_nonsense_is_dropped_at_once() {
     let node = Node::plain().await;
-    for what in [vec![0xff; 64], header(DATA, 0, 1, u32::MAX), header(DATA, NEW, 2, 0), header(GOODBYE, 0, 0, 0)] {
+    for what in [vec![0xff; 64], header(DATA, 0, 1, u32::MAX), header(GOODBYE, 0, 0, 0)] {
         let mut wrong = TcpStream::connect(node.address).await.unwrap();
         wrong.write_all(&[&b"backchannel"[..], &what].concat()).await.unwrap();
         let began = tokio::time::Instant::now();
@@ -211,11 +210,49 @@ async fn a_client_that_says_the_magic_bytes_and_then_nonsense_is_dropped_at_once
 }
 
 #[tokio::test]
-async fn thousands_of_streams_cost_a_node_its_session_and_us_nothing() {
+async fn thousands_of_streams_are_refused_one_by_one_and_the_session_lives_on() {
+    const FLOOD: u32 = 5000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let awaited = Sidechannels::default();
+    let limits = Limits { streams: 4.try_into().unwrap(), setup_timeout: SHORT * 4, ..Limits::default() };
+    let backchannel = called_back(42).sidechannels(awaited.clone()).limits(limits);
+    let link = dial(listener.local_addr().unwrap(), backchannel);
+    let calling = tokio::spawn({
+        let channel = channel(&link);
+        async move { say(&channel, "").await }
+    });
+    let (node, _) = wait::within("it dials", LONG, listener.accept()).await.unwrap();
+    let (mut from, mut to) = node.into_split();
+    from.read_exact(&mut [0; 11]).await.unwrap();
+
+    let began = tokio::time::Instant::now();
     // Each is new, says nothing and stays open.
-    let flood: Vec<u8> = (1..=5000_u32).flat_map(|number| header(DATA, NEW, number * 2, 0)).collect();
-    let (address, _) = saying(flood).await;
-    let link = dial(address, called_back(42));
-    let evidence = link.probe.check(Via::Kept, LONG).await;
-    assert!(matches!(evidence, Evidence::Hard(_) | Evidence::Misconfigured(_)), "{evidence:?}");
+    let flood: Vec<u8> = (1..=FLOOD).flat_map(|number| header(DATA, NEW, number * 2, 0)).collect();
+    let flooding = tokio::spawn(async move {
+        to.write_all(&flood).await.unwrap();
+        to
+    });
+    let (mut at_once, mut refused) = (0, 0);
+    let refusing = async {
+        while refused < FLOOD {
+            let frame = receive(&mut from).await;
+            if frame.stream > 0 && frame.stream.is_multiple_of(2) && frame.flags & RESET == RESET {
+                refused += 1;
+                at_once += u32::from(began.elapsed() < SHORT * 4);
+            }
+        }
+    };
+    wait::within("every stream ends", LONG, refusing).await;
+    // The four that may be open had the time that a stream has to say what it is.
+    assert_eq!(at_once, FLOOD - 4);
+
+    let mut to = flooding.await.unwrap();
+    let expected = awaited.expect().unwrap();
+    let mut call = Request::new(());
+    expected.attach(call.metadata_mut());
+    let id: u64 = call.metadata().get(SIDECHANNEL_KEY).unwrap().to_str().unwrap().parse().unwrap();
+    let next = FLOOD * 2 + 2;
+    send(&mut to, NEW, next, &[&b"sidechannel"[..], &id.to_be_bytes()].concat()).await;
+    assert_eq!(hear(&mut from, next, b"ok").await.0, b"ok");
+    calling.abort();
 }

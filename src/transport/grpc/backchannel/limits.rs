@@ -5,8 +5,8 @@ use std::{num::NonZeroU16, time::Duration};
 /// What a session may cost, and how long it may take to come to be. Both ends have their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Streams that may be open at once, in each direction. One more is refused: at our end the caller gets an error,
-    /// a stream of the peer's is reset and the session lives on. Default 256, as Praefect's backlog.
+    /// Streams that may be open at once, in each direction, at least one. One more is refused: at our end the caller
+    /// gets an error, a stream of the peer's is reset and the session lives on. Default 256, as Praefect's backlog.
     pub streams: NonZeroU16,
     /// Bytes that all streams together may have received and not yet read, beyond the 256 KiB that the protocol grants
     /// to each. With 0, the default, every stream has these 256 KiB, as Praefect's have; more lets busy streams over
@@ -36,9 +36,9 @@ impl Limits {
         usize::from(self.streams.get())
     }
 
-    /// The bounds that the multiplexer keeps by itself. It ends the whole session when they are passed, so they are
-    /// wider than ours, which cost the one stream: they are met only by a peer that opens streams faster than their
-    /// resets can be written.
+    /// The bounds that the multiplexer keeps by itself. It answers with a goodbye to the whole session when they are
+    /// passed, so they are wider than ours, which cost the one stream. It reads on only when what it has to say is
+    /// written, so a peer that takes nothing cannot make it hoard resets.
     pub(super) fn hard(self) -> yamux::Config {
         let streams = self.streams() * 4 + 4;
         let window = streams.saturating_mul(yamux::DEFAULT_CREDIT as usize).saturating_add(self.extra_window);

@@ -1,8 +1,8 @@
 //! One connection, shared by streams that either end may open.
 //!
 //! yamux is a machine that must be polled by somebody: a task of its own does that, and hands streams over channels.
-//! The task keeps two bounds that the machine would pay for with the whole session: streams beyond the limit are
-//! refused one by one. It also knows what a stream cannot: whether its end was said by the peer or came with the death
+//! The task keeps a bound that the machine would pay for with the whole session: streams beyond the limit are refused
+//! one by one. It also knows what a stream cannot: whether its end was said by the peer or came with the death
 //! of the session; for the machine both are the end of the bytes.
 
 use super::{
@@ -228,6 +228,10 @@ fn kind(error: &ConnectionError) -> io::ErrorKind {
         ConnectionError::Io(error) => error.kind(),
         // It speaks something else.
         ConnectionError::Decode(_) => io::ErrorKind::InvalidData,
-        _ => io::ErrorKind::ConnectionReset,
+        ConnectionError::NoMoreStreamIds
+        | ConnectionError::Closed
+        | ConnectionError::TooManyStreams
+        | ConnectionError::InvalidWindowUpdate
+        | _ => io::ErrorKind::ConnectionReset,
     }
 }

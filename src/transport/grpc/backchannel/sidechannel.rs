@@ -193,9 +193,9 @@ pub(super) async fn open(session: &Session, metadata: &MetadataMap) -> Result<Si
     let named = metadata.get_all(SIDECHANNEL_KEY).iter().next_back().ok_or(SidechannelError::Missing)?;
     let id: u64 = named.to_str().ok().and_then(|id| id.parse().ok()).ok_or(SidechannelError::Invalid)?;
     let limits = session.limits();
-    let mut stream = session.open().await.map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => SidechannelError::TimedOut(limits.setup_timeout),
-        _ => SidechannelError::Lost(error),
+    let mut stream = session.open().await.map_err(|error| {
+        let late = error.kind() == io::ErrorKind::TimedOut;
+        if late { SidechannelError::TimedOut(limits.setup_timeout) } else { SidechannelError::Lost(error) }
     })?;
     let greeting = async {
         let mut said = [0; 2];
