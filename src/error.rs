@@ -48,11 +48,15 @@ pub enum Error {
         /// Its epoch.
         epoch: Option<Epoch>,
     },
+    /// Each repository has a primary of its own here (`failover.election_strategy = "per_repository"`), and a virtual
+    /// storage as a whole has none: ask for the repository's.
+    #[error("virtual storage {0:?} has a primary for each repository, and none of its own")]
+    PrimaryPerRepository(VirtualStorage),
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
-    /// Others changed the repository three times while this lookup tried to.
-    #[error("others kept changing the repository")]
+    /// Others changed the repository (or the virtual storage's row) three times while this lookup tried to.
+    #[error("others kept changing the primary")]
     Contended,
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
@@ -150,9 +154,10 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self {
-            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => {
-                GrpcCode::InvalidArgument
-            }
+            Error::Config(_)
+            | Error::ReplicationFactor(_)
+            | Error::VirtualStorageNotFound(_)
+            | Error::PrimaryPerRepository(_) => GrpcCode::InvalidArgument,
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }

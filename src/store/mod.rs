@@ -1,4 +1,4 @@
-//! The port to the database: three small object-safe traits, and what passes through them.
+//! The port to the database: four small object-safe traits, and what passes through them.
 //!
 //! Facts come out with ages, outcomes go in by compare-and-set, and no method decides anything that `core` could
 //! decide. Expected outcomes (a lost race, a stale fence) are values; errors are for a database that cannot answer.
@@ -11,6 +11,7 @@
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
+mod shard;
 mod types;
 
 pub mod memory;
@@ -23,6 +24,7 @@ mod statement;
 
 pub use crate::core::election::Target;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use shard::{ShardExpected, ShardProposal, ShardSnapshot, ShardStore};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
     Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, VoteBatch,
@@ -138,6 +140,6 @@ pub trait RepositoryStore: Send + Sync {
     fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()>;
 }
 
-/// All three ports at once.
-pub trait Store: HealthStore + ElectionStore + RepositoryStore {}
-impl<T: HealthStore + ElectionStore + RepositoryStore> Store for T {}
+/// All four ports at once.
+pub trait Store: HealthStore + ElectionStore + ShardStore + RepositoryStore {}
+impl<T: HealthStore + ElectionStore + ShardStore + RepositoryStore> Store for T {}

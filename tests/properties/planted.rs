@@ -4,13 +4,13 @@ use quorate::{
     core::{
         election::Fence,
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
     },
     store::{
         Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, ShardProposal,
+        ShardSnapshot, ShardStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
     },
 };
 use std::{
@@ -114,6 +114,18 @@ impl ElectionStore for Flawed {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl ShardStore for Flawed {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.inner.shard_facts(virtual_storage, lags)
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        self.inner.shard_cas(proposal)
+    }
+    fn shard_history<'a>(&'a self, of: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.inner.shard_history(of, limit)
     }
 }
 

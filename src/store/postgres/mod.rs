@@ -16,6 +16,7 @@ mod facts;
 mod health;
 mod migrations;
 mod repositories;
+mod shards;
 mod wire;
 
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};

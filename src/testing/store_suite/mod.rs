@@ -23,6 +23,7 @@ pub mod history;
 pub mod replicas;
 pub mod repositories;
 pub mod settings;
+pub mod shards;
 pub mod supervisors;
 pub mod votes;
 mod world;
@@ -90,6 +91,10 @@ stories! {
     authoritative: it_becomes_primary_and_the_only_current_one, it_makes_the_row, moved_facts_refuse_it,
         it_needs_no_current_primary, it_is_not_to_be_deleted_any_more;
     assignments: replaced_as_a_whole, moved_facts_refuse_them, none_is_allowed;
+    shards: a_virtual_storage_begins_without_a_row, its_primary_is_elected_under_an_epoch_of_the_one_sequence,
+        a_demoted_primary_can_be_elected_again, its_expectations_are_null_safe, whoever_may_not_change_it_does_not,
+        its_same_decision_wins_again, its_race_has_one_winner, lags_are_summed_over_all_repositories,
+        what_an_election_of_it_rests_on_is_read_together;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

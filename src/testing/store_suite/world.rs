@@ -64,6 +64,11 @@ pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(virtual_storage("v"), storage(name))
 }
 
+/// A decision of its own.
+pub(super) fn decision() -> DecisionId {
+    named(DecisionId::new(uuid::Uuid::new_v4().to_string()))
+}
+
 /// The rows behind the facts, without what time and voters change.
 pub(super) fn rows(facts: &ElectionFacts) -> ElectionFacts {
     let mut rows = facts.clone();
@@ -198,7 +203,7 @@ impl World {
     /// A proposal that rests on these facts, with a decision id of its own.
     pub(super) fn proposal(&self, facts: &ElectionFacts, to: Option<&str>, proposer: &Voter) -> Proposal {
         Proposal {
-            decision: named(DecisionId::new(uuid::Uuid::new_v4().to_string())),
+            decision: decision(),
             repository: facts.repository,
             expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
             to: to.map(storage),
