@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example custom_store --features testing`
 //!
-//! Whatever implements the three traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
+//! Whatever implements the four traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
 //! another one and keeps count of its calls; yours may be another database. `store_suite` tells every story that the
 //! supervisors rely on, each to a fresh store, and panics with a sentence where yours departs from it.
 
@@ -17,8 +17,9 @@ use quorate::{
     },
     store::{
         Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        Store, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, ShardProposal,
+        ShardSnapshot, ShardStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten,
+        memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -71,6 +72,14 @@ impl<S: ElectionStore> ElectionStore for Counting<S> {
         election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
         primary_cas(proposal: &'a Proposal) -> CasOutcome;
         primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
+    }
+}
+
+impl<S: ShardStore> ShardStore for Counting<S> {
+    counted! {
+        shard_facts(virtual_storage: &'a VirtualStorage, lags: bool) -> ShardSnapshot;
+        shard_cas(proposal: &'a ShardProposal) -> CasOutcome;
+        shard_history(virtual_storage: &'a VirtualStorage, limit: u32) -> Vec<PrimaryChange>;
     }
 }
 
