@@ -44,11 +44,18 @@ impl Scene {
         let mut voter = Voter { name: name.clone(), incarnation: Incarnation(0) };
         if profile != Profile::Praefect {
             let nodes = nodes.iter().map(|name| node("v", name)).collect();
-            let registration =
-                Registration { name: name.clone(), previous: None, address: None, version: "1".into(), nodes };
+            let registration = Registration {
+                name: name.clone(),
+                previous: None,
+                process: name.as_str().parse().unwrap(),
+                attempt: 1,
+                address: None,
+                version: "1".into(),
+                nodes,
+            };
             match lab.store.supervisor_register(&registration).await.unwrap() {
                 Registered::Registered { incarnation, .. } => voter.incarnation = incarnation,
-                other @ Registered::NameInUse { .. } => panic!("{other:?}"),
+                other @ (Registered::NameInUse { .. } | Registered::Superseded { .. }) => panic!("{other:?}"),
             }
         }
         let (_cell, registered) = watch::channel(Some(voter.clone()));

@@ -94,7 +94,7 @@ impl VirtualStorageElectorConfig {
 
     async fn shard(&self, virtual_storage: &VirtualStorage) -> Result<(ClusterId, Shard), Error> {
         let nodes = nodes_of(&self.nodes, virtual_storage)?;
-        let (mut lags, mut replaced) = (false, false);
+        let mut lags = false;
         // One round more than for a repository: the first finds out whether there is anything to count.
         for _ in 0..=ROUNDS_MAX {
             let read = self.store.shard_facts(virtual_storage, lags).await?;
@@ -103,36 +103,29 @@ impl VirtualStorageElectorConfig {
             let shard = |storage, epoch| {
                 (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), epoch))
             };
-            let outcome = match decide_shard(&facts, nodes, &settings, &proposer) {
+            match decide_shard(&facts, nodes, &settings, &proposer) {
                 ShardDecision::Keep { storage, epoch } => return Ok(shard(storage, epoch)),
                 ShardDecision::NoCandidate(stands) => return Err(no_candidate(stands)),
                 ShardDecision::Wait(why) => return Err(Error::ElectionPending(why)),
-                ShardDecision::Count => {
-                    lags = true;
-                    continue;
-                }
+                ShardDecision::Count => lags = true,
                 ShardDecision::Elect(election) => {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Elect(&election))?;
-                    let outcome = commit(|| self.store.shard_cas(&proposal)).await?;
-                    if let CasOutcome::Won { epoch } = outcome {
+                    if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_elected(virtual_storage, &election, epoch);
                         return Ok(shard(election.to, Some(epoch)));
                     }
-                    outcome
                 }
                 ShardDecision::Demote { from, why } => {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Demote(why))?;
-                    let outcome = commit(|| self.store.shard_cas(&proposal)).await?;
-                    if let CasOutcome::Won { epoch } = outcome {
+                    if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_demoted(virtual_storage, &from, why);
                         return Err(Error::PrimaryNotHealthy { storage: from, epoch: Some(epoch) });
                     }
-                    outcome
                 }
-            };
-            replaced = outcome == CasOutcome::EraChanged;
+            }
+            // Read again: with the lags, the winner's row, or the same row in the era that has begun.
         }
-        Err(if replaced { Error::DatabaseBehind } else { Error::Contended })
+        Err(Error::Contended)
     }
 
     fn proposal(
