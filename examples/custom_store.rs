@@ -16,9 +16,7 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten, ShardProposal, ShardSnapshot, ShardStore,
         memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
@@ -72,6 +70,14 @@ impl<S: ElectionStore> ElectionStore for Counting<S> {
         election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
         primary_cas(proposal: &'a Proposal) -> CasOutcome;
         primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
+    }
+}
+
+impl<S: ShardStore> ShardStore for Counting<S> {
+    counted! {
+        shard_facts(virtual_storage: &'a VirtualStorage, lags: bool) -> ShardSnapshot;
+        shard_cas(proposal: &'a ShardProposal) -> CasOutcome;
+        shard_history(virtual_storage: &'a VirtualStorage, limit: u32) -> Vec<PrimaryChange>;
     }
 }
 

@@ -48,12 +48,16 @@ pub enum Error {
         /// Its epoch.
         epoch: Option<Epoch>,
     },
+    /// Each repository has a primary of its own here (`failover.election_strategy = "per_repository"`), and a virtual
+    /// storage as a whole has none: ask for the repository's.
+    #[error("virtual storage {0:?} has a primary for each repository, and none of its own")]
+    PrimaryPerRepository(VirtualStorage),
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
-    /// Three times in a row others had changed the repository before this could, or the server behind the connection was
-    /// another one and a new era began. Nothing was changed.
-    #[error("others kept changing the repository, or the database kept being replaced")]
+    /// Three times in a row others had changed the repository (or the virtual storage's row) before this could, or the
+    /// server behind the connection was another one and a new era began. Nothing was changed.
+    #[error("others kept changing the primary or the repository, or the database kept being replaced")]
     Contended,
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
@@ -148,9 +152,10 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self {
-            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => {
-                GrpcCode::InvalidArgument
-            }
+            Error::Config(_)
+            | Error::ReplicationFactor(_)
+            | Error::VirtualStorageNotFound(_)
+            | Error::PrimaryPerRepository(_) => GrpcCode::InvalidArgument,
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }

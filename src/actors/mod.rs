@@ -3,7 +3,7 @@
 //! ```text
 //!                      Guardian ── rebuilds whatever dies, backs off, counts
 //!        ┌────────────────┼──────────────┬───────────────┐
-//!   NodeActor × n    HealthManager     Notifier      PerRepositoryElector
+//!   NodeActor × n    HealthManager     Notifier       one of four electors
 //!   probes, window   votes, consensus  subscribers   facts, decision, commit
 //!        └── NodeReport ──▶│── watch cells ──▶│              │
 //!                          ▼                                 ▼
@@ -27,7 +27,10 @@ mod notifier;
 mod relay;
 
 pub use cells::{Cells, LocalView, NodeCell};
-pub use elector::{ElectorConfig, PerRepositoryElector};
+pub use elector::{
+    ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries,
+    PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
+};
 pub use guardian::{ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};

@@ -33,6 +33,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How nodes are probed.
     pub health: HealthConfig,
+    /// Who is elected, and whether anybody is. The same for all supervisors of a cluster, or they answer different primaries.
+    pub failover: FailoverConfig,
     /// How often this supervisor says that it lives. Default 1 s (`lan`: 500 ms); three must fit in `voter_ttl`.
     pub heartbeat: Duration,
     /// The settings that the first start of a cluster stores. Later the database wins.
@@ -121,6 +123,41 @@ pub struct HealthConfig {
     pub tls_server_name: Option<String>,
 }
 
+/// Who is elected, and whether anybody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverConfig {
+    /// Whether a primary may be replaced. Default yes. Without it no strategy elects: `per_repository` answers the
+    /// recorded primary while it is fit, `sql` and `local` the first configured node while it is up.
+    pub enabled: bool,
+    /// What has a primary, and where it is recorded. Default `per_repository`.
+    pub election_strategy: ElectionStrategy,
+}
+
+/// What has a primary, and where it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ElectionStrategy {
+    /// Each repository has a primary of its own, in the database.
+    #[default]
+    PerRepository,
+    /// Each virtual storage has one for all its repositories, in the database; a node that lags may be elected. Its
+    /// epochs are no repository's, so writes are acknowledged in profile `praefect` alone, which asks for no fence.
+    Sql,
+    /// Each virtual storage has one, in the memory of a supervisor that is alone. No epochs; acknowledged as under `Sql`.
+    Local,
+}
+
+impl ElectionStrategy {
+    /// The name, as written in configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ElectionStrategy::PerRepository => "per_repository",
+            ElectionStrategy::Sql => "sql",
+            ElectionStrategy::Local => "local",
+        }
+    }
+}
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VirtualStorageConfig {
@@ -178,6 +215,7 @@ impl Config {
                 tls_key: None,
                 tls_server_name: None,
             },
+            failover: FailoverConfig { enabled: true, election_strategy: ElectionStrategy::PerRepository },
             heartbeat,
             settings: Settings::of(profile),
             start_timeout: ms(30_000),

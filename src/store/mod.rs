@@ -11,6 +11,7 @@
 mod error;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
+mod shard;
 mod types;
 
 pub mod memory;
@@ -23,6 +24,7 @@ mod statement;
 
 pub use crate::core::election::Target;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use shard::{ShardExpected, ShardProposal, ShardSnapshot, ShardStore};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
     Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoriesCount, StorageChange,
@@ -146,5 +148,5 @@ pub trait CensusStore: Send + Sync {
 }
 
 /// All ports at once.
-pub trait Store: HealthStore + ElectionStore + RepositoryStore + CensusStore {}
-impl<T: HealthStore + ElectionStore + RepositoryStore + CensusStore> Store for T {}
+pub trait Store: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore {}
+impl<T: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore> Store for T {}

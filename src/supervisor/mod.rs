@@ -4,6 +4,7 @@
 //! handler, no runtime of its own. All its actors live on the arbiter that started it, for waking another thread costs
 //! a hundred times what a message on the same one does. Two supervisors fit in one process.
 
+mod electing;
 mod open;
 mod repositories;
 mod wiring;
@@ -16,16 +17,17 @@ use crate::{
     core::{
         consensus::Consensus,
         election::{Primary, Target},
-        ids::{ClusterId, NodeId, Voter},
+        ids::{ClusterId, NodeId, VirtualStorage, Voter},
         monitor::Worry,
         quorum::Verdict,
         settings::Settings,
+        shard::Shard,
     },
     error::Error,
     messages::{
         consensus::{ConsensusChanged, Subscribe},
         control::{GetRestarts, Leave, StopAll},
-        election::GetPrimary,
+        election::{GetPrimary, GetShard},
         health::{HealthyNodes, Tick},
     },
     store::{Store, StoredSettings},
@@ -64,6 +66,7 @@ struct Inner<C> {
     tick: Relay<Tick>,
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
+    shards: Relay<GetShard>,
     subscribe: Relay<Subscribe>,
     meter: Meter,
     /// Repositories are counted for one caller at a time.
@@ -183,9 +186,22 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(end) = self.ended() {
             return Err(end);
         }
-        // The elector keeps its own deadline; this one is for an elector that is being rebuilt.
+        self.asked(self.inner.elector.send(GetPrimary(target.clone()))).await
+    }
+
+    /// Who is primary of this virtual storage, and who else is there? Errors: see [`GetShard`], and as
+    /// [`Supervisor::primary`].
+    pub async fn shard(&self, virtual_storage: &VirtualStorage) -> Result<Shard, Error> {
+        if let Some(end) = self.ended() {
+            return Err(end);
+        }
+        self.asked(self.inner.shards.send(GetShard(virtual_storage.clone()))).await
+    }
+
+    /// The elector keeps its own deadline; this one is for an elector that is being rebuilt.
+    async fn asked<T>(&self, question: impl Future<Output = Option<Result<T, Error>>>) -> Result<T, Error> {
         let limit = self.inner.request_timeout + Duration::from_millis(100);
-        match timeout(limit, self.inner.elector.send(GetPrimary(target.clone()))).await {
+        match timeout(limit, question).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(Error::Stopped),
             Err(_) => Err(Error::Timeout(limit)),

@@ -1,10 +1,9 @@
 //! Builds the actors from a configuration and its ports, and hands each its neighbours.
 
-use super::Inner;
+use super::{Inner, electing};
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeHandle,
-        NodeSpec, Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
     },
     config::{Config, ConfigError, Problem, Secret},
     core::{
@@ -62,6 +61,7 @@ pub(super) fn wire<T: Transport>(
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
     let rounds = works_in_rounds(stored.settings.profile);
     let (tick, leave, elector, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
+    let shards = Relay::vacant();
     let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
 
     let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
@@ -130,19 +130,13 @@ pub(super) fn wire<T: Transport>(
         move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
-    let electing = ElectorConfig {
-        store: ports.store.clone(),
+    children.push(electing::child(
+        config,
+        &ports.store,
+        &stored.cluster,
         name,
-        voter: cells.voter.subscribe(),
-        virtual_storages: Some(config.virtual_storages.iter().map(|cluster| cluster.name.clone()).collect()),
-        timeout: config.request_timeout,
-        lot: ElectorConfig::random_lot,
-    };
-    let place = elector.clone();
-    children.push(ChildSpec::new(
-        "elector",
-        move || PerRepositoryElector::new(electing.clone()),
-        move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
+        &cells,
+        (elector.clone(), shards.clone()),
     ));
     Ok(Inner {
         heartbeat: config.heartbeat,
@@ -156,6 +150,7 @@ pub(super) fn wire<T: Transport>(
         tick,
         leave,
         elector,
+        shards,
         subscribe,
         cluster: stored.cluster,
     })

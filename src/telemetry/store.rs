@@ -5,14 +5,11 @@ use crate::{
     core::{
         election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch,
-        VotesWritten,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch, VotesWritten, ShardProposal, ShardSnapshot, ShardStore,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -38,6 +35,34 @@ impl MeteredStore {
             let began = Instant::now();
             let answer = answer.await;
             self.meter.store_answered(op, began.elapsed(), answer.as_ref().err().map(|error| error.kind()));
+            answer
+        })
+    }
+}
+
+impl MeteredStore {
+    /// Every elector commits through the store, so here elections are counted.
+    fn counted<'a>(
+        &'a self,
+        virtual_storage: &'a VirtualStorage,
+        (from, to): (Option<&'a Storage>, Option<&'a Storage>),
+        why: &'a str,
+        answer: Answer<'a, CasOutcome>,
+    ) -> Answer<'a, CasOutcome> {
+        Box::pin(async move {
+            let answer = answer.await;
+            let outcome = match &answer {
+                Ok(CasOutcome::Won { .. }) if to.is_some() => "elected",
+                Ok(CasOutcome::Won { .. }) => "demoted",
+                Ok(CasOutcome::Lost) => "lost",
+                Ok(CasOutcome::EraChanged) => "era_changed",
+                Err(_) => "failed",
+            };
+            self.meter.election(virtual_storage, outcome, why);
+            if outcome == "elected" && why == Reason::Unhealthy.as_str() {
+                let from = from.map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
+                from.iter().for_each(|from| self.meter.failed_over(from));
+            }
             answer
         })
     }
@@ -71,28 +96,27 @@ impl ElectionStore for MeteredStore {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.timed(StoreOp::ElectionFacts, self.inner.election_facts(target))
     }
-    /// Every elector commits here, so here elections are counted.
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
-        Box::pin(async move {
-            let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal)).await;
-            let outcome = match &answer {
-                Ok(CasOutcome::Won { .. }) if proposal.to.is_some() => "elected",
-                Ok(CasOutcome::Won { .. }) => "demoted",
-                Ok(CasOutcome::Lost) => "lost",
-                Ok(CasOutcome::EraChanged) => "era_changed",
-                Err(_) => "failed",
-            };
-            let virtual_storage = &proposal.virtual_storage;
-            self.meter.election(virtual_storage, outcome, &proposal.why);
-            if outcome == "elected" && proposal.why == Reason::Unhealthy.as_str() {
-                let from = proposal.from.iter().map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
-                from.for_each(|from| self.meter.failed_over(&from));
-            }
-            answer
-        })
+        let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal));
+        let change = (proposal.from.as_ref(), proposal.to.as_ref());
+        self.counted(&proposal.virtual_storage, change, &proposal.why, answer)
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl ShardStore for MeteredStore {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.timed(StoreOp::ShardFacts, self.inner.shard_facts(virtual_storage, lags))
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        let answer = self.timed(StoreOp::ShardCas, self.inner.shard_cas(proposal));
+        let change = (proposal.from.as_ref(), proposal.to.as_ref());
+        self.counted(&proposal.virtual_storage, change, &proposal.why, answer)
+    }
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.timed(StoreOp::ShardHistory, self.inner.shard_history(virtual_storage, limit))
     }
 }
 

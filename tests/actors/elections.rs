@@ -268,7 +268,8 @@ async fn a_database_that_is_replaced_again_and_again_is_contended() {
     world.repository("r", &["g1", "g2"]).await;
     let primary = one.primary(&path("r")).await.unwrap();
     let names = [primary.storage.clone()].into();
-    let increment = async || one.generation_increment(primary.repository, primary.fence().as_ref(), &names).await;
+    let increment =
+        async || one.generation_increment(primary.repository.unwrap(), primary.fence().as_ref(), &names).await;
     world.store.replace_database();
     increment().await.expect("once is noticed, and started over");
     world.store.delay(ms(10));

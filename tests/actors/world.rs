@@ -116,5 +116,5 @@ pub(crate) async fn verdict(of: &Supervisor<u64>, about: &str, verdict: Verdict)
 pub(crate) async fn write(on: &Supervisor<u64>, target: &Target, acknowledged: &[&str]) -> Result<Generation, Error> {
     let primary = on.primary(target).await?;
     let names = acknowledged.iter().map(|name| storage(name)).collect();
-    on.generation_increment(primary.repository, primary.fence().as_ref(), &names).await
+    on.generation_increment(primary.repository.unwrap(), primary.fence().as_ref(), &names).await
 }

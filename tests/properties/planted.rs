@@ -4,14 +4,11 @@ use quorate::{
     core::{
         election::Fence,
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten,
-        memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore, ShardProposal, ShardSnapshot, ShardStore,
     },
 };
 use std::{
@@ -115,6 +112,18 @@ impl ElectionStore for Flawed {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl ShardStore for Flawed {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.inner.shard_facts(virtual_storage, lags)
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        self.inner.shard_cas(proposal)
+    }
+    fn shard_history<'a>(&'a self, of: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.inner.shard_history(of, limit)
     }
 }
 

@@ -64,6 +64,7 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-23-000001_praefect",
         "2026-11-23-000002_quorate",
         "2026-11-23-000003_operations",
+        "2026-11-24-000004_shards",
         "2026-11-24-000007_adoption",
     ];
     assert_eq!(

@@ -4,7 +4,7 @@ use super::{MemoryStore, state::Vote};
 use crate::core::{
     consensus::Opinion,
     epoch::{Epoch, Generation},
-    ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName},
+    ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage},
     time::{Age, micros},
 };
 use std::time::Duration;
@@ -67,6 +67,12 @@ impl MemoryStore {
         self.locked().primary_set(repository, primary, None)
     }
 
+    /// A foreign writer elects a primary for a whole virtual storage, or demotes it (`None`), without an epoch: it is
+    /// given one, and a row of history without a decision.
+    pub fn foreign_shard(&self, virtual_storage: &VirtualStorage, primary: Option<Storage>) -> Epoch {
+        self.locked().shard_set(virtual_storage, primary, None)
+    }
+
     /// A foreign writer sets a repository's generation; `None` is what a Praefect's early rows hold.
     pub fn foreign_generation(&self, repository: RepositoryId, generation: Option<Generation>) {
         if let Some(row) = self.locked().repositories.get_mut(&repository) {
@@ -112,6 +118,8 @@ impl MemoryStore {
         for storage in state.storages.values_mut() {
             storage.penalty_until.iter_mut().for_each(shift);
         }
-        state.changes.iter_mut().for_each(|change| shift(&mut change.at));
+        state.changes.iter_mut().for_each(|row| shift(&mut row.change.at));
+        state.shard_changes.iter_mut().for_each(|row| shift(&mut row.change.at));
+        state.shards.values_mut().for_each(|row| shift(&mut row.elected_at));
     }
 }

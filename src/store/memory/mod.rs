@@ -1,4 +1,4 @@
-//! The reference store, in memory: what the three ports mean, in the plainest code that can say it.
+//! The reference store, in memory: what the ports mean, in the plainest code that can say it.
 //!
 //! The SQL stores are compared with this one history by history, so it prefers being obvious to being fast. All
 //! state stands behind one lock that is held for synchronous work only, which makes every method one transaction.
@@ -15,6 +15,7 @@ mod faults;
 mod foreign;
 mod health;
 mod repositories;
+mod shards;
 mod state;
 
 pub use clock::ManualClock;

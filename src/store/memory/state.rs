@@ -37,7 +37,9 @@ pub(super) struct State {
     pub(super) votes: BTreeMap<(SupervisorName, NodeId), Vote>,
     pub(super) storages: BTreeMap<NodeId, StorageRow>,
     pub(super) repositories: BTreeMap<RepositoryId, Repository>,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<RepositoryChange>,
+    pub(super) shards: BTreeMap<VirtualStorage, Shard>,
+    pub(super) shard_changes: Vec<ShardChange>,
 }
 
 pub(super) struct Supervisor {
@@ -96,9 +98,26 @@ impl Repository {
     }
 }
 
+/// The row of a virtual storage that was ever elected as a whole.
+pub(super) struct Shard {
+    pub(super) storage: Storage,
+    pub(super) demoted: bool,
+    pub(super) epoch: Epoch,
+    pub(super) elected_at: i64,
+}
+
+pub(super) struct RepositoryChange {
+    pub(super) repository: RepositoryId,
+    pub(super) change: Change,
+}
+
+pub(super) struct ShardChange {
+    pub(super) virtual_storage: VirtualStorage,
+    pub(super) change: Change,
+}
+
 /// One change of a primary, with the decision behind it.
 pub(super) struct Change {
-    pub(super) repository: RepositoryId,
     pub(super) epoch: Epoch,
     pub(super) previous: Option<Storage>,
     pub(super) current: Option<Storage>,
@@ -147,6 +166,8 @@ impl State {
             storages: BTreeMap::new(),
             repositories: BTreeMap::new(),
             changes: Vec::new(),
+            shards: BTreeMap::new(),
+            shard_changes: Vec::new(),
         }
     }
 
@@ -172,7 +193,7 @@ impl State {
         StoredSettings { cluster: self.cluster.clone(), revision, settings }
     }
 
-    fn next_epoch(&mut self) -> Epoch {
+    pub(super) fn next_epoch(&mut self) -> Epoch {
         self.epochs = self.epochs.saturating_add(1);
         match Epoch::new(Era(self.era), self.epochs) {
             Ok(epoch) => epoch,
@@ -202,7 +223,8 @@ impl State {
         let repository = self.repositories.get_mut(&id)?;
         let previous = std::mem::replace(&mut repository.primary, to.clone());
         repository.epoch = Some(epoch);
-        self.changes.push(Change { repository: id, epoch, previous, current: to, at, decision });
+        let change = Change { epoch, previous, current: to, at, decision };
+        self.changes.push(RepositoryChange { repository: id, change });
         self.touched(2);
         Some(epoch)
     }
@@ -248,7 +270,7 @@ impl State {
         self.supervisors.iter().map(row).collect()
     }
 
-    fn attributes(&self, node: &NodeId) -> StorageAttributes {
+    pub(super) fn attributes(&self, node: &NodeId) -> StorageAttributes {
         self.storages.get(node).map_or_else(StorageAttributes::default, |row| StorageAttributes {
             priority: row.priority,
             draining: row.draining,

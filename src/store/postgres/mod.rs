@@ -17,6 +17,7 @@ mod facts;
 mod health;
 mod migrations;
 mod repositories;
+mod shards;
 mod wire;
 
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
@@ -162,6 +163,9 @@ impl PostgresStore {
             | StoreOp::ElectionFacts
             | StoreOp::PrimaryCas
             | StoreOp::PrimaryHistory
+            | StoreOp::ShardFacts
+            | StoreOp::ShardCas
+            | StoreOp::ShardHistory
             | StoreOp::RepositoryCreate
             | StoreOp::RepositoryDelete
             | StoreOp::RepositoryRename

@@ -20,6 +20,7 @@ mod query;
 mod replicas;
 mod repositories;
 mod repository;
+mod shards;
 
 use self::{
     connect::{LastFailure, Manager, Place},

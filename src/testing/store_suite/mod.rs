@@ -24,6 +24,7 @@ pub mod history;
 pub mod replicas;
 pub mod repositories;
 pub mod settings;
+pub mod shards;
 pub mod supervisors;
 pub mod votes;
 mod world;
@@ -96,6 +97,10 @@ stories! {
         a_healthy_current_one_is_enough, only_outdated_ones_healthy_is_counted,
         unassigned_but_current_and_healthy_is_not_counted, a_replica_to_be_deleted_leads_nothing, two_are_counted,
         counted_by_virtual_storage_and_primary;
+    shards: a_virtual_storage_begins_without_a_row, its_primary_is_elected_under_an_epoch_of_the_one_sequence,
+        a_demoted_primary_can_be_elected_again, its_expectations_are_null_safe, whoever_may_not_change_it_does_not,
+        its_same_decision_wins_again, its_race_has_one_winner, lags_are_summed_over_all_repositories,
+        what_an_election_of_it_rests_on_is_read_together;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

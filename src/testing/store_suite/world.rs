@@ -69,6 +69,11 @@ pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(virtual_storage("v"), storage(name))
 }
 
+/// A decision of its own.
+pub(super) fn decision() -> DecisionId {
+    named(DecisionId::new(uuid::Uuid::new_v4().to_string()))
+}
+
 /// The rows behind the facts, without what time and voters change.
 pub(super) fn rows(facts: &ElectionFacts) -> ElectionFacts {
     let mut rows = facts.clone();
@@ -207,7 +212,7 @@ impl World {
     /// A proposal that rests on these facts, with a decision id of its own.
     pub(super) fn proposal(&self, facts: &ElectionFacts, to: Option<&str>, proposer: &Voter) -> Proposal {
         Proposal {
-            decision: named(DecisionId::new(uuid::Uuid::new_v4().to_string())),
+            decision: decision(),
             repository: facts.repository,
             virtual_storage: facts.virtual_storage.clone(),
             from: facts.primary.clone(),
