@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example custom_store --features testing`
 //!
-//! Whatever implements the three traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
+//! Whatever implements the four traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
 //! another one and keeps count of its calls; yours may be another database. `store_suite` tells every story that the
 //! supervisors rely on, each to a fresh store, and panics with a sentence where yours departs from it.
 
@@ -16,9 +16,10 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        Store, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        Answer, CasOutcome, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoryStore, StorageChange, Store, StoredSettings, Target, UpToDate, VoteBatch,
+        VotesWritten, memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -63,6 +64,17 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_remove(voter: &'a Voter) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
         health_facts() -> HealthSnapshot;
+    }
+}
+
+impl<S: ChangeFeed> ChangeFeed for Counting<S> {
+    counted! {
+        up_to_date(target: &'a Target) -> Option<UpToDate>;
+        changes_since(since: Option<&'a FeedPosition>) -> Polled;
+    }
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.count("listen");
+        self.inner.listen()
     }
 }
 

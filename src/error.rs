@@ -48,6 +48,16 @@ pub enum Error {
         /// Its epoch.
         epoch: Option<Epoch>,
     },
+    /// Each repository has a primary of its own here, and a virtual storage as a whole has none: ask for the repository's.
+    #[error("virtual storage {0:?} has a primary for each repository, and none of its own")]
+    PrimaryPerRepository(VirtualStorage),
+    /// Nobody who is up to date is up, as this supervisor itself sees it. (Praefect says `no healthy nodes: primary gitaly
+    /// is not healthy`.)
+    #[error("no healthy nodes: none of {} is up", names(up_to_date))]
+    NoHealthyNodes {
+        /// Who is up to date.
+        up_to_date: Vec<Storage>,
+    },
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
@@ -100,6 +110,10 @@ pub enum Error {
     Stopped,
 }
 
+fn names(storages: &[Storage]) -> String {
+    storages.iter().map(Storage::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn current(current: &Current) -> String {
     let epoch = current.epoch.map_or("no epoch".to_owned(), |epoch| epoch.to_string());
     let primary = current.primary.as_ref().map_or("no primary", Storage::as_str);
@@ -150,12 +164,14 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self {
-            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => {
-                GrpcCode::InvalidArgument
-            }
+            Error::Config(_)
+            | Error::ReplicationFactor(_)
+            | Error::VirtualStorageNotFound(_)
+            | Error::PrimaryPerRepository(_) => GrpcCode::InvalidArgument,
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }
+            | Error::NoHealthyNodes { .. }
             | Error::ElectionPending(_)
             | Error::Superseded { .. }
             | Error::NameInUse { .. }

@@ -28,6 +28,9 @@ pub enum StoreOp {
     AuthoritativeSet,
     AssignmentsReplace,
     StorageUpdate,
+    UpToDate,
+    ChangesListen,
+    ChangesSince,
 }
 
 impl StoreOp {
@@ -57,6 +60,9 @@ impl StoreOp {
             StoreOp::AuthoritativeSet => "authoritative_set",
             StoreOp::AssignmentsReplace => "assignments_replace",
             StoreOp::StorageUpdate => "storage_update",
+            StoreOp::UpToDate => "up_to_date",
+            StoreOp::ChangesListen => "changes_listen",
+            StoreOp::ChangesSince => "changes_since",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The port to the database: three small object-safe traits, and what passes through them.
+//! The port to the database: four small object-safe traits, and what passes through them.
 //!
 //! Facts come out with ages, outcomes go in by compare-and-set, and no method decides anything that `core` could
 //! decide. Expected outcomes (a lost race, a stale fence) are values; errors are for a database that cannot answer.
@@ -6,9 +6,10 @@
 //! What implementers owe, held by `testing::store_suite`: every method is one transaction; every wait is bounded;
 //! stamps and ages are the database's own; whatever changes a repository's replicas, generations, marks or
 //! assignments locks its row first and raises `facts_version`; whatever changes its primary takes a new epoch and
-//! leaves a row of history.
+//! leaves a row of history; whatever changes who is up to date is told to those who listen or poll ([`ChangeFeed`]).
 
 mod error;
+mod feed;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
 mod types;
@@ -21,8 +22,9 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod statement;
 
-pub use crate::core::election::Target;
+pub use crate::core::{election::Target, synced::Scope};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use feed::{Change, ChangeFeed, ChangeKind, FeedPosition, Listener, Polled, UpToDate};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
     Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, VoteBatch,
@@ -138,6 +140,6 @@ pub trait RepositoryStore: Send + Sync {
     fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()>;
 }
 
-/// All three ports at once.
-pub trait Store: HealthStore + ElectionStore + RepositoryStore {}
-impl<T: HealthStore + ElectionStore + RepositoryStore> Store for T {}
+/// All four ports at once.
+pub trait Store: HealthStore + ElectionStore + RepositoryStore + ChangeFeed {}
+impl<T: HealthStore + ElectionStore + RepositoryStore + ChangeFeed> Store for T {}

@@ -5,8 +5,9 @@ use crate::{
     core::{
         consensus::{Consensus, NodeConsensus},
         evidence::Evidence,
-        ids::NodeId,
+        ids::{NodeId, VirtualStorage},
         quorum::{QuorumPolicy, Verdict},
+        synced::Counts,
     },
     store::{StoreErrorKind, StoreOp},
 };
@@ -113,6 +114,23 @@ impl Meter {
     pub(crate) fn read_routed(&self, node: &NodeId) {
         let Some(to) = &self.0 else { return };
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
+    }
+
+    /// What became of lookups of who is up to date.
+    pub(crate) fn synced_accesses(&self, virtual_storage: &VirtualStorage, more: Counts) {
+        let Some(to) = &self.0 else { return };
+        let Counts { hit, miss, populate, evict } = more;
+        for (kind, by) in [("hit", hit), ("miss", miss), ("populate", populate), ("evict", evict)] {
+            if by > 0 {
+                to.count(&metrics::SYNCED_ACCESS, &[virtual_storage.as_str(), kind], by);
+            }
+        }
+    }
+
+    /// The listener's connection: `connected` or `disconnected`.
+    pub(crate) fn listener(&self, state: &'static str) {
+        let Some(to) = &self.0 else { return };
+        to.count(&metrics::LISTENER_RECONNECTS, &[state], 1);
     }
 
     pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {

@@ -60,7 +60,12 @@ async fn a_read_only_server_is_told_as_such() {
 async fn an_outdated_schema_and_a_newer_one_are_named() {
     let url = cluster().database(false).await;
     let strict = PostgresOptions { migrate: false, ..PostgresOptions::default() };
-    let names = ["2026-11-23-000001_praefect", "2026-11-23-000002_quorate", "2026-11-23-000003_operations"];
+    let names = [
+        "2026-11-23-000001_praefect",
+        "2026-11-23-000002_quorate",
+        "2026-11-23-000003_operations",
+        "2026-11-24-000005_changes",
+    ];
     assert_eq!(
         kind(&url, strict.clone()).await,
         StoreErrorKind::NotMigrated(names.iter().map(|name| (*name).to_owned()).collect())

@@ -12,6 +12,7 @@
 mod connect;
 mod election;
 mod error;
+mod feed;
 mod filesystem;
 mod health;
 mod migrations;

@@ -15,6 +15,7 @@
 pub mod assignments;
 pub mod authoritative;
 pub mod cas;
+pub mod changes;
 pub mod facts;
 pub mod fences;
 pub mod foreign;
@@ -90,6 +91,9 @@ stories! {
     authoritative: it_becomes_primary_and_the_only_current_one, it_makes_the_row, moved_facts_refuse_it,
         it_needs_no_current_primary, it_is_not_to_be_deleted_any_more;
     assignments: replaced_as_a_whole, moved_facts_refuse_them, none_is_allowed;
+    changes: those_on_the_latest_generation_are_up_to_date, the_unknown_has_nobody_up_to_date,
+        a_poller_is_told_when_the_set_changes, a_write_that_all_acknowledged_is_told_to_nobody,
+        two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

@@ -60,6 +60,9 @@ pub(super) fn supervisor(name: &str) -> SupervisorName {
 pub(super) fn virtual_storage(name: &str) -> VirtualStorage {
     named(VirtualStorage::new(name))
 }
+pub(super) fn named_target(at: &str) -> Target {
+    Target::Path(virtual_storage("v"), path(at))
+}
 pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(virtual_storage("v"), storage(name))
 }
