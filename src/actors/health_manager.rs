@@ -306,7 +306,7 @@ impl Handler<Leave> for HealthManager {
 }
 
 /// The local view in the shape that routers use.
-fn healthy_nodes(cells: &Cells) -> HealthyNodes {
+pub(crate) fn healthy_nodes(cells: &Cells) -> HealthyNodes {
     let mut by_virtual_storage = BTreeMap::<_, Vec<_>>::new();
     for node in cells.local.borrow().iter() {
         by_virtual_storage.entry(node.virtual_storage.clone()).or_default().push(node.storage.clone());

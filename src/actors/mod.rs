@@ -34,7 +34,7 @@ pub use cells::{Cells, LocalView};
 pub use change_feed::{Follower, FollowerConfig};
 pub use elector::{ElectorConfig, PerRepositoryElector};
 pub use guardian::{ChildSpec, Guardian};
-pub(crate) use health_manager::works_in_rounds;
+pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub use node::{NodeActor, NodeSpec};
 pub use node_handle::NodeHandle;

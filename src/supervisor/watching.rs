@@ -4,7 +4,7 @@ use super::{settled, too_slow_for};
 use crate::{
     actors::{
         Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeSpec, Relay,
-        WatchedNode, works_in_rounds,
+        WatchedNode, healthy_nodes, works_in_rounds,
     },
     config::{Config, ConfigError},
     core::{
@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     messages::{
         control::{Leave, StopAll},
-        health::{CheckHealth, GetHealthyNodes, GetNodeHealth, HealthyNodes, Tick},
+        health::{CheckHealth, GetNodeHealth, HealthyNodes, Tick},
     },
     store::{ElectionStore, HealthStore},
     telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
@@ -55,7 +55,6 @@ pub(super) struct Watchers {
     pub(super) children: Vec<ChildSpec>,
     pub(super) tick: Relay<Tick>,
     pub(super) leave: Relay<Leave>,
-    pub(super) healthy: Relay<GetHealthyNodes>,
 }
 
 impl Watching<'_> {
@@ -102,14 +101,13 @@ impl Watching<'_> {
             cells: Arc::clone(cells),
             nodes: watched,
         };
-        let (tick, leave, healthy) = (watchers.tick.clone(), watchers.leave.clone(), watchers.healthy.clone());
+        let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
         watchers.children.push(ChildSpec::new(
             HEALTH_MANAGER,
             move || HealthManager::new(manager.clone()).metered(meter.clone()),
             move |address: &Addr<HealthManager>| {
                 tick.set(address.clone().recipient());
                 leave.set(address.clone().recipient());
-                healthy.set(address.clone().recipient());
                 reports.set(address.clone().recipient());
                 round_reports.set(address.clone().recipient());
             },
@@ -209,9 +207,9 @@ impl HealthClients {
             latency: Arc::new(()),
             meter: self.meter.clone(),
         };
-        let Watchers { children, tick, leave, healthy } = watching.of(watched.collect());
+        let Watchers { children, tick, leave } = watching.of(watched.collect());
         let guardian = Guardian::new(children).metered(self.meter.clone()).start();
-        Ok(HealthWatch { name, limit: config.request_timeout, cells, guardian, tick, leave, healthy })
+        Ok(HealthWatch { name, limit: config.request_timeout, cells, guardian, tick, leave })
     }
 }
 
@@ -223,15 +221,14 @@ pub struct HealthWatch {
     guardian: Addr<Guardian>,
     tick: Relay<Tick>,
     leave: Relay<Leave>,
-    healthy: Relay<GetHealthyNodes>,
 }
 
 impl HealthWatch {
     /// Who is up as this watcher itself sees it, as the HealthManager says it: a virtual storage without a node that is up
-    /// has no key. Errors: [`Error::Stopped`], [`Error::Timeout`].
-    pub async fn healthy_nodes(&self) -> Result<HealthyNodes, Error> {
-        let answer = timeout(self.limit, self.healthy.send(GetHealthyNodes)).await;
-        answer.map_err(|_| Error::Timeout(self.limit))?.ok_or(Error::Stopped)
+    /// has no key.
+    #[must_use]
+    pub fn healthy_nodes(&self) -> HealthyNodes {
+        healthy_nodes(&self.cells)
     }
     /// The last published consensus; `None` before the first.
     #[must_use]

@@ -81,7 +81,7 @@ pub(super) fn wire<T: Transport>(
         handles.push(handle.with_token(token).with_check_limit(check_limit));
         watched.push(Watched { node, probe: link.probe, traffic: link.traffic, health, check });
     }
-    let Watchers { mut children, tick, leave, healthy: _ } = watching.of(watched);
+    let Watchers { mut children, tick, leave } = watching.of(watched);
     let (elector, subscribe) = (Relay::vacant(), Relay::vacant());
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     let skips = meter.clone();

@@ -28,7 +28,7 @@ async fn probes_and_a_store_are_enough_to_vote_and_to_elect() {
         known.is_some_and(|known| known.verdict(&node(name)) == Verdict::Healthy)
     };
     wait::until("its own votes decide", LIMIT, || healthy("g1") && healthy("g2")).await;
-    assert_eq!(watch.healthy_nodes().await.unwrap().0[&vs()].len(), 3);
+    assert_eq!(watch.healthy_nodes().0[&vs()].len(), 3);
     assert_eq!(watch.voter().unwrap().name.as_str(), "alone");
 
     world.repository("r", &["g1", "g2"]).await;
@@ -50,16 +50,13 @@ async fn a_probe_is_replaced_while_it_is_in_use() {
     let world = World::new(Profile::Default);
     let clients = world.clients();
     let watch = clients.start(&world.config("alone"), world.store.clone()).await.unwrap();
-    let up = async || {
-        let healthy = watch.healthy_nodes().await.unwrap();
-        healthy.0.get(&vs()).is_some_and(|up| up.contains(&storage("g1")))
-    };
-    wait::until_async("g1 is up", LIMIT, up).await;
+    let up = || watch.healthy_nodes().0.get(&vs()).is_some_and(|up| up.contains(&storage("g1")));
+    wait::until("g1 is up", LIMIT, up).await;
     let moved = ScriptedNode::default();
     moved.answers(Evidence::Hard(Hard::Refused));
     let probe: Arc<dyn HealthProbe> = Arc::new(moved.clone());
     assert!(clients.replace(&node("g1"), Arc::clone(&probe)));
-    wait::until_async("the new probe is asked", LIMIT, async || !up().await).await;
+    wait::until("the new probe is asked", LIMIT, || !up()).await;
     assert!(!moved.probes().is_empty());
     assert!(!clients.replace(&node("g9"), probe), "nobody is added by this");
 }

@@ -203,12 +203,12 @@ async fn a_virtual_storage_without_a_healthy_node_is_a_key_of_the_managers_answe
 
     let clients = world.clients();
     let watch = clients.start(&world.config("alone"), world.store.clone()).await.unwrap();
-    let seen = async || watch.healthy_nodes().await.unwrap();
-    wait::until_async("two are up", LIMIT, async || seen().await.0.get(&vs()).is_some_and(|up| up.len() == 2)).await;
-    assert_eq!(seen().await, HealthyNodes([named("v", &["g1", "g3"])].into()), "in order of name, without w");
+    let seen = || watch.healthy_nodes();
+    wait::until("two are up", LIMIT, || seen().0.get(&vs()).is_some_and(|up| up.len() == 2)).await;
+    assert_eq!(seen(), HealthyNodes([named("v", &["g1", "g3"])].into()), "in order of name, without w");
     world.node("g1").answers(Evidence::Hard(Hard::Refused));
     world.node("g3").answers(Evidence::Hard(Hard::Refused));
-    wait::until_async("no key is left", LIMIT, async || seen().await == HealthyNodes::default()).await;
+    wait::until("no key is left", LIMIT, || seen() == HealthyNodes::default()).await;
 }
 
 #[actix::test]
