@@ -1,6 +1,6 @@
 //! The elector, asked by message.
 
-use crate::world::{World, ms, name, node, path, storage, verdict, vs, write};
+use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs, write};
 use actix::Actor;
 use quorate::{
     Error,
@@ -15,6 +15,7 @@ use quorate::{
     error::GrpcCode,
     messages::election::GetPrimary,
     store::{HealthStore, Refused, StorageChange, StoreErrorKind, StoreOp},
+    testing::wait,
 };
 use std::sync::Arc;
 
@@ -258,6 +259,38 @@ async fn a_replaced_database_begins_a_new_era_and_the_lookup_goes_on() {
     verdict(&one, before.storage.as_str(), Verdict::Unhealthy).await;
     let after = one.primary(&path("r")).await.unwrap();
     assert!(after.epoch.unwrap().era() > before.epoch.unwrap().era());
+}
+
+/// A pooler that hands out another server each time: nothing is changed, and the caller may ask again.
+#[actix::test]
+async fn a_database_that_is_replaced_again_and_again_is_contended() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1", "g2"]).await;
+    let primary = one.primary(&path("r")).await.unwrap();
+    let names = [primary.storage.clone()].into();
+    let increment = async || one.generation_increment(primary.repository, primary.fence().as_ref(), &names).await;
+    world.store.replace_database();
+    increment().await.expect("once is noticed, and started over");
+    world.store.delay(ms(10));
+    let failing_over = actix::spawn({
+        let store = world.store.clone();
+        async move {
+            loop {
+                store.replace_database();
+                tokio::time::sleep(ms(1)).await;
+            }
+        }
+    });
+    let before = world.store.activity()[&StoreOp::GenerationIncrement].calls;
+    let answer = increment().await;
+    assert!(matches!(answer, Err(Error::Contended)), "{answer:?}");
+    assert!(answer.unwrap_err().is_retryable());
+    assert_eq!(world.store.activity()[&StoreOp::GenerationIncrement].calls, before + 3);
+    world.repository("new", &["g1", "g2"]).await;
+    let answer = one.primary(&path("new")).await;
+    assert!(matches!(answer, Err(Error::Contended)), "{answer:?}");
+    failing_over.abort();
 }
 
 #[actix::test]

@@ -65,6 +65,7 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-23-000002_quorate",
         "2026-11-23-000003_operations",
         "2026-11-24-000005_changes",
+        "2026-11-24-000007_adoption",
     ];
     assert_eq!(
         kind(&url, strict.clone()).await,
@@ -90,7 +91,7 @@ async fn eight_supervisors_may_migrate_at_once() {
     }
     let client = raw(&url).await;
     let applied = client.query_one("SELECT count(*) FROM __diesel_schema_migrations", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 3);
+    assert_eq!(applied.get::<_, i64>(0), 5);
 }
 
 #[tokio::test]
@@ -124,7 +125,10 @@ async fn locks_timeouts_and_lost_connections_are_told_apart_by_their_codes() {
     assert_eq!(*lost.unwrap_err().kind(), StoreErrorKind::ConnectionLost);
     // Nothing of what was killed is handed out again.
     for _ in 0..10 {
-        fixture.store.health_facts().await.unwrap();
+        fixture.facts(id).await;
     }
+    // One that was idle may find out by its next use, but by no later one.
+    let idle = fixture.store.health_facts().await;
+    assert!(idle.is_ok() || fixture.store.health_facts().await.is_ok());
     assert!(!format!("{:?}", fixture.store).contains("127.0.0.1"));
 }
