@@ -16,8 +16,10 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten, ShardProposal, ShardSnapshot, ShardStore,
-        memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, Store, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -62,6 +64,17 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_remove(voter: &'a Voter) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
         health_facts() -> HealthSnapshot;
+    }
+}
+
+impl<S: ChangeFeed> ChangeFeed for Counting<S> {
+    counted! {
+        up_to_date(target: &'a Target) -> Option<UpToDate>;
+        changes_since(since: Option<&'a FeedPosition>) -> Polled;
+    }
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.count("listen");
+        self.inner.listen()
     }
 }
 

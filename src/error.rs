@@ -52,6 +52,13 @@ pub enum Error {
     /// storage as a whole has none: ask for the repository's.
     #[error("virtual storage {0:?} has a primary for each repository, and none of its own")]
     PrimaryPerRepository(VirtualStorage),
+    /// Nobody who is up to date is up, as this supervisor itself sees it. (Praefect says `no healthy nodes: primary gitaly
+    /// is not healthy`.)
+    #[error("no healthy nodes: none of {} is up", names(up_to_date))]
+    NoHealthyNodes {
+        /// Who is up to date.
+        up_to_date: Vec<Storage>,
+    },
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
@@ -100,6 +107,10 @@ pub enum Error {
     /// The supervisor was stopped, or the actor that answers is being rebuilt.
     #[error("the supervisor does not answer")]
     Stopped,
+}
+
+fn names(storages: &[Storage]) -> String {
+    storages.iter().map(Storage::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn current(current: &Current) -> String {
@@ -159,6 +170,7 @@ impl Error {
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }
+            | Error::NoHealthyNodes { .. }
             | Error::ElectionPending(_)
             | Error::Superseded { .. }
             | Error::NameInUse { .. }

@@ -5,9 +5,9 @@ use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian, HealthManager,
-        HealthManagerConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView, NodeActor, NodeCell, NodeHandle,
-        NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, VirtualStorageElector,
-        VirtualStorageElectorConfig, WatchedNode,
+        HealthManagerConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView, NodeActor, NodeCell,
+        NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers,
+        VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
     },
     config::{
         DatabaseConfig, DatabaseUrl, ElectionStrategy, FailoverConfig, HealthConfig, NodeConfig, Problem, Secret,
@@ -53,7 +53,10 @@ use quorate::{
         },
     },
     store::{
-        CasOutcome, CensusStore, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, Store, StoreError, StoreErrorKind, StoreOp, StoredSettings, VoteBatch, VotesWritten, ShardExpected, ShardProposal, ShardSnapshot, ShardStore,
+        CasOutcome, CensusStore, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration,
+        RepositoriesCount, RepositoryStore, ShardExpected, ShardProposal, ShardSnapshot, ShardStore, StorageChange,
+        Store, StoreError, StoreErrorKind, StoreOp, StoredSettings, VoteBatch, VotesWritten,
         memory::{ManualClock, MemoryStore},
         postgres::{PostgresOptions, PostgresStore},
         sqlite::{SqliteOptions, SqliteStore},

@@ -10,6 +10,8 @@
 //!                     HealthStore                     ElectionStore
 //! ```
 //!
+//! Beside them a [`Follower`] hears of changes and keeps the memory of who is up to date ([`SyncedTable`]) fresh.
+//!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
 //! cells ([`Cells`]). A flooded mailbox starves a whole arbiter, so every mailbox is bounded and every sender uses
@@ -17,6 +19,7 @@
 //! rejected: it does not survive a panic.
 
 mod cells;
+mod change_feed;
 mod clock;
 mod elector;
 mod guardian;
@@ -25,8 +28,10 @@ mod node;
 mod node_handle;
 mod notifier;
 mod relay;
+mod synced;
 
 pub use cells::{Cells, LocalView, NodeCell};
+pub use change_feed::{Follower, FollowerConfig};
 pub use elector::{
     ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries,
     PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
@@ -38,3 +43,5 @@ pub use node::{NodeActor, NodeSpec};
 pub use node_handle::NodeHandle;
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
 pub use relay::Relay;
+pub(crate) use synced::Looked;
+pub use synced::{FeedStatus, SyncedTable};

@@ -30,6 +30,7 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     database(&mut config, file.section("database"));
     health(&mut config, file.section("health"));
     failover(&mut config, file.section("failover"));
+    feed(&mut config, file.section("feed"));
     consensus(&mut config.settings, file.section("consensus"));
     config.virtual_storages = file.each("virtual_storage", |cluster| {
         let name = required(cluster, "name");
@@ -51,6 +52,7 @@ fn database(config: &mut Config, mut section: Reader<'_>) {
     }
     set(&mut config.database.migrate, section.flag("migrate"));
     set(&mut config.database.pool_size, section.number("pool_size", 1..=1_000));
+    set(&mut config.database.session_pooled, section.flag("session_pooled"));
     section.finish();
 }
 
@@ -109,6 +111,14 @@ fn failover(config: &mut Config, mut section: Reader<'_>) {
     let choices = strategies.map(|strategy| (strategy.as_str(), strategy));
     set(&mut config.failover.election_strategy, section.choice("election_strategy", &choices));
     errors(&mut config.health, &mut section);
+    section.finish();
+}
+
+fn feed(config: &mut Config, mut section: Reader<'_>) {
+    set(&mut config.feed.ttl, section.duration("ttl"));
+    set(&mut config.feed.check, section.duration("check"));
+    set(&mut config.feed.poll, section.duration("poll"));
+    set(&mut config.feed.entries, section.number("entries", 0..=10_000_000));
     section.finish();
 }
 

@@ -37,6 +37,8 @@ pub struct Config {
     pub failover: FailoverConfig,
     /// How often this supervisor says that it lives. Default 1 s (`lan`: 500 ms); three must fit in `voter_ttl`.
     pub heartbeat: Duration,
+    /// How this supervisor hears of changes, and what it keeps in memory.
+    pub feed: FeedConfig,
     /// The settings that the first start of a cluster stores. Later the database wins.
     pub settings: Settings,
     /// How long a start may take until the first consensus. Default 30 s.
@@ -56,6 +58,10 @@ pub struct DatabaseConfig {
     pub migrate: bool,
     /// The most connections. Default 8: more do not make one database faster, and two per core are enough to fill it.
     pub pool_size: u32,
+    /// Whether a connection to PostgreSQL is a session of ours alone, as it is without a pooler or behind one that pools
+    /// sessions. Behind one that hands out transactions nobody hears a notification: changes are polled there. Default
+    /// yes; a pooler that was not told of is noticed, too.
+    pub session_pooled: bool,
 }
 
 /// A database's address. It may hold a password, so it is never shown.
@@ -158,6 +164,28 @@ impl ElectionStrategy {
     }
 }
 
+/// How a supervisor hears of changes of the database, and what it keeps in memory because it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedConfig {
+    /// What is in memory is believed for so long after the last sign that changes are heard of. Default 2 s.
+    pub ttl: Duration,
+    /// Time between two checks that the database is heard still. Default 500 ms; two must fit in `ttl`.
+    pub check: Duration,
+    /// Time between two polls where the database cannot notify (SQLite, a pooler), and so the age of what is answered
+    /// from memory there. Default 100 ms; two must fit in `ttl`.
+    pub poll: Duration,
+    /// The most repositories whose up-to-date storages are kept in memory, at some 500 bytes each. 0 keeps none, and then
+    /// nothing is listened to either. Default 100,000: those that are read within minutes (`praefect`: 0).
+    pub entries: u32,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), entries: 100_000 }
+    }
+}
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VirtualStorageConfig {
@@ -199,7 +227,12 @@ impl Config {
         Config {
             name: None,
             listen: None,
-            database: DatabaseConfig { url: DatabaseUrl::new(database), migrate: true, pool_size: 8 },
+            database: DatabaseConfig {
+                url: DatabaseUrl::new(database),
+                migrate: true,
+                pool_size: 8,
+                session_pooled: true,
+            },
             health: HealthConfig {
                 interval,
                 timeout,
@@ -217,6 +250,10 @@ impl Config {
             },
             failover: FailoverConfig { enabled: true, election_strategy: ElectionStrategy::PerRepository },
             heartbeat,
+            feed: match profile {
+                Profile::Default | Profile::Lan => FeedConfig::default(),
+                Profile::Praefect => FeedConfig { entries: 0, ..FeedConfig::default() },
+            },
             settings: Settings::of(profile),
             start_timeout: ms(30_000),
             request_timeout: ms(5_000),

@@ -32,6 +32,9 @@ pub enum StoreOp {
     AssignmentsReplace,
     StorageUpdate,
     RepositoriesCount,
+    UpToDate,
+    ChangesListen,
+    ChangesSince,
 }
 
 impl StoreOp {
@@ -65,6 +68,9 @@ impl StoreOp {
             StoreOp::AssignmentsReplace => "assignments_replace",
             StoreOp::StorageUpdate => "storage_update",
             StoreOp::RepositoriesCount => "repositories_count",
+            StoreOp::UpToDate => "up_to_date",
+            StoreOp::ChangesListen => "changes_listen",
+            StoreOp::ChangesSince => "changes_since",
         }
     }
 }

@@ -180,6 +180,17 @@ pub(crate) fn subscriber_is_slow(skipped: u64) {
     debug!(skipped, "a subscriber missed intermediate revisions");
 }
 
+pub(crate) fn listening() {
+    info!("listening for changes");
+}
+pub(crate) fn listening_interrupted(error: &StoreError) {
+    // Praefect's text, on which operators match.
+    warn!(error = %Causes(error), "listening was interrupted");
+}
+pub(crate) fn polling(why: &str, interval: Duration) {
+    info!(why, interval_ms = interval.as_millis(), "polling for changes instead of listening");
+}
+
 /// An error with everything beneath it, in one line.
 pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 

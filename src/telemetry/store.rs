@@ -9,7 +9,10 @@ use crate::{
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch, VotesWritten, ShardProposal, ShardSnapshot, ShardStore,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, Store, StoreOp, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -89,6 +92,19 @@ impl HealthStore for MeteredStore {
     }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.timed(StoreOp::HealthFacts, self.inner.health_facts())
+    }
+}
+
+impl ChangeFeed for MeteredStore {
+    fn up_to_date<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<UpToDate>> {
+        self.timed(StoreOp::UpToDate, self.inner.up_to_date(target))
+    }
+    /// Timed until it listens; what it hears later is nobody's question.
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.timed(StoreOp::ChangesListen, self.inner.listen())
+    }
+    fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
+        self.timed(StoreOp::ChangesSince, self.inner.changes_since(since))
     }
 }
 

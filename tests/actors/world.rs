@@ -1,7 +1,7 @@
 //! A cluster in one process: the memory store, scripted nodes, and as many supervisors as a story needs.
 
 use quorate::{
-    Config, Error, Ports, Supervisor,
+    Config, Error, HealthClients, Ports, Supervisor,
     core::{
         consensus::Opinion,
         election::Target,
@@ -14,6 +14,7 @@ use quorate::{
     telemetry::Meter,
     testing::probe::{ScriptedNode, ScriptedTransport},
     testing::wait,
+    transport::HealthProbe,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -71,6 +72,15 @@ impl World {
 
     pub(crate) fn node(&self, name: &str) -> ScriptedNode {
         self.transport.node(&format!("tcp://{name}:1"))
+    }
+
+    /// A probe for each node, for those who watch without a supervisor.
+    pub(crate) fn clients(&self) -> HealthClients {
+        let probe = |name: &&str| {
+            let probe: Arc<dyn HealthProbe> = Arc::new(self.node(name));
+            (node(name), probe)
+        };
+        self.nodes.iter().map(probe).collect()
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<Supervisor<u64>, Error> {

@@ -8,7 +8,10 @@ use quorate::{
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoriesCount, RepositoryStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
     },
 };
 use std::{
@@ -93,6 +96,18 @@ impl HealthStore for Flawed {
     }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.inner.health_facts()
+    }
+}
+
+impl ChangeFeed for Flawed {
+    fn up_to_date<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<UpToDate>> {
+        self.inner.up_to_date(target)
+    }
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.inner.listen()
+    }
+    fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
+        self.inner.changes_since(since)
     }
 }
 

@@ -30,7 +30,7 @@ impl ElectionStore for MemoryStore {
 }
 
 impl State {
-    fn find(&self, target: &Target) -> Option<RepositoryId> {
+    pub(super) fn find(&self, target: &Target) -> Option<RepositoryId> {
         match target {
             Target::Id(id) => Some(*id),
             Target::Path(virtual_storage, path) => {

@@ -64,7 +64,9 @@ impl MemoryStore {
     /// A foreign writer changes a repository's primary without an epoch: it is given one, and a row of history
     /// without a decision. `None` if there is no such repository.
     pub fn foreign_primary(&self, repository: RepositoryId, primary: Option<Storage>) -> Option<Epoch> {
-        self.locked().primary_set(repository, primary, None)
+        let epoch = self.locked().primary_set(repository, primary, None);
+        self.tell();
+        epoch
     }
 
     /// A foreign writer elects a primary for a whole virtual storage, or demotes it (`None`), without an epoch: it is
@@ -75,10 +77,15 @@ impl MemoryStore {
 
     /// A foreign writer sets a repository's generation; `None` is what a Praefect's early rows hold.
     pub fn foreign_generation(&self, repository: RepositoryId, generation: Option<Generation>) {
-        if let Some(row) = self.locked().repositories.get_mut(&repository) {
-            row.generation = generation;
-            row.moved();
+        {
+            let mut state = self.locked();
+            state.touched_ids.insert(repository);
+            if let Some(row) = state.repositories.get_mut(&repository) {
+                row.generation = generation;
+                row.moved();
+            }
         }
+        self.tell();
     }
 
     /// Makes a supervisor abstain, or take part again. Nothing happens if it is not registered.

@@ -1,6 +1,6 @@
 //! The tables, and what every transaction needs from them.
 
-use super::Activity;
+use super::{Activity, feed::Feed};
 use crate::core::{
     consensus::{Opinion, SupervisorRow, VoteRow},
     election::{ElectionFacts, Fence, ReplicaFacts, StorageAttributes},
@@ -40,6 +40,9 @@ pub(super) struct State {
     pub(super) changes: Vec<RepositoryChange>,
     pub(super) shards: BTreeMap<VirtualStorage, Shard>,
     pub(super) shard_changes: Vec<ShardChange>,
+    pub(super) feed: Feed,
+    /// Repositories that the transaction in progress may have changed.
+    pub(super) touched_ids: BTreeSet<RepositoryId>,
 }
 
 pub(super) struct Supervisor {
@@ -92,6 +95,10 @@ impl Repository {
     /// Every change of a replica, generation, mark or assignment passes here: what a decision rested on has moved.
     pub(super) fn moved(&mut self) {
         self.facts_version = FactsVersion(self.facts_version.0.saturating_add(1));
+    }
+    pub(super) fn up_to_date(&self) -> BTreeSet<Storage> {
+        let current = self.replicas.iter().filter(|(_, generation)| self.generation == Some(**generation));
+        current.map(|(storage, _)| storage.clone()).collect()
     }
     pub(super) fn current(&self) -> Current {
         Current { epoch: self.epoch, primary: self.primary.clone() }
@@ -168,6 +175,8 @@ impl State {
             changes: Vec::new(),
             shards: BTreeMap::new(),
             shard_changes: Vec::new(),
+            feed: Feed::default(),
+            touched_ids: BTreeSet::new(),
         }
     }
 
@@ -220,6 +229,7 @@ impl State {
     ) -> Option<Epoch> {
         let epoch = self.next_epoch();
         let at = self.now;
+        self.touched_ids.insert(id);
         let repository = self.repositories.get_mut(&id)?;
         let previous = std::mem::replace(&mut repository.primary, to.clone());
         repository.epoch = Some(epoch);
@@ -234,6 +244,7 @@ impl State {
         if self.repositories.contains_key(&id) && self.noticed_replacement() {
             return Err(Barred::EraChanged);
         }
+        self.touched_ids.insert(id);
         let unfenced_allowed = self.settings().settings.profile == Profile::Praefect;
         let repository = self.repositories.get_mut(&id).ok_or(Barred::NotFound)?;
         match fence {

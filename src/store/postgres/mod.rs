@@ -14,7 +14,9 @@ mod connect;
 mod election;
 mod errors;
 mod facts;
+mod feed;
 mod health;
+mod listener;
 mod migrations;
 mod repositories;
 mod shards;
@@ -51,6 +53,9 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// Whether the schema may be brought up to date; else an outdated one is an error.
     pub migrate: bool,
+    /// Whether a connection is a session of ours alone. Behind a pooler that hands out transactions it is not: LISTEN is
+    /// heard by nobody there, and changes are polled instead. Default true.
+    pub session_pooled: bool,
 }
 
 impl Default for PostgresOptions {
@@ -61,6 +66,7 @@ impl Default for PostgresOptions {
             statement_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(1),
             migrate: true,
+            session_pooled: true,
         }
     }
 }
@@ -105,7 +111,7 @@ impl Manager for Sessions {
     }
 }
 
-/// All three ports over a PostgreSQL database.
+/// All four ports over a PostgreSQL database.
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
     reserved: managed::Pool<Sessions>,
@@ -176,7 +182,10 @@ impl PostgresStore {
             | StoreOp::AuthoritativeSet
             | StoreOp::AssignmentsReplace
             | StoreOp::StorageUpdate
-            | StoreOp::RepositoriesCount => &self.pool,
+            | StoreOp::RepositoriesCount
+            | StoreOp::UpToDate
+            | StoreOp::ChangesListen
+            | StoreOp::ChangesSince => &self.pool,
         }
     }
 

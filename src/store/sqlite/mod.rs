@@ -13,6 +13,7 @@ mod census;
 mod connect;
 mod election;
 mod error;
+mod feed;
 mod filesystem;
 mod health;
 mod migrations;

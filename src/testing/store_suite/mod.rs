@@ -16,6 +16,7 @@ pub mod assignments;
 pub mod authoritative;
 pub mod cas;
 pub mod census;
+pub mod changes;
 pub mod facts;
 pub mod fences;
 pub mod foreign;
@@ -101,6 +102,9 @@ stories! {
         a_demoted_primary_can_be_elected_again, its_expectations_are_null_safe, whoever_may_not_change_it_does_not,
         its_same_decision_wins_again, its_race_has_one_winner, lags_are_summed_over_all_repositories,
         what_an_election_of_it_rests_on_is_read_together;
+    changes: those_on_the_latest_generation_are_up_to_date, the_unknown_has_nobody_up_to_date,
+        a_poller_is_told_when_the_set_changes, a_write_that_all_acknowledged_is_told_to_nobody,
+        two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

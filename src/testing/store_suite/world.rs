@@ -61,6 +61,9 @@ pub(super) fn supervisor(name: &str) -> SupervisorName {
 pub(super) fn virtual_storage(name: &str) -> VirtualStorage {
     named(VirtualStorage::new(name))
 }
+pub(super) fn named_target(at: &str) -> Target {
+    Target::Path(virtual_storage("v"), path(at))
+}
 /// A process that nobody else is.
 pub(super) fn token() -> ProcessToken {
     named(ProcessToken::new(uuid::Uuid::new_v4().to_string()))
