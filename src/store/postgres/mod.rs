@@ -176,7 +176,10 @@ impl PostgresStore {
             | StoreOp::ReplicaDelete
             | StoreOp::AuthoritativeSet
             | StoreOp::AssignmentsReplace
-            | StoreOp::StorageUpdate => &self.pool,
+            | StoreOp::StorageUpdate
+            | StoreOp::UpToDate
+            | StoreOp::ChangesListen
+            | StoreOp::ChangesSince => &self.pool,
         }
     }
 
