@@ -2,6 +2,7 @@
 
 mod connecting;
 mod drills;
+mod feed;
 mod operations;
 mod voters;
 
