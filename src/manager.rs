@@ -12,6 +12,7 @@ use crate::{
         election::{Primary, Target},
         epoch::Epoch,
         ids::{Storage, VirtualStorage},
+        shard,
     },
     error::Error,
     messages::health::HealthyNodes,
@@ -70,6 +71,13 @@ impl<C: Clone> Shard<C> {
     #[must_use]
     pub fn node(&self, storage: &Storage) -> Option<&NodeHandle<C>> {
         std::iter::once(&self.primary).chain(&self.secondaries).find(|node| node.storage() == storage)
+    }
+    /// The same as names, to compare, keep or send.
+    #[must_use]
+    pub fn names(&self) -> shard::Shard {
+        let secondaries = self.secondaries.iter().map(|node| node.storage().clone());
+        let of = self.primary.node().virtual_storage.clone();
+        shard::Shard::new(of, self.primary.storage().clone(), secondaries, self.epoch)
     }
     /// The secondaries that are up as this supervisor itself sees it; perhaps none.
     #[must_use]

@@ -100,7 +100,7 @@ async fn d19_a_read_under_way_when_its_repository_changed_answers_and_is_not_kep
     let fence = target.fence().unwrap();
     for name in ["g1", "g2", "g3"] {
         let generation = quorate::core::epoch::Generation(1);
-        one.generation_set(target.repository, Some(&fence), &name.parse().unwrap(), generation).await.unwrap();
+        one.generation_set(target.repository.unwrap(), Some(&fence), &name.parse().unwrap(), generation).await.unwrap();
     }
     tokio::time::sleep(ms(100)).await;
     world.store.release(StoreOp::UpToDate);

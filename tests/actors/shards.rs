@@ -181,7 +181,7 @@ async fn fixed_by_configuration(strategy: ElectionStrategy) {
     let world = World::new(Profile::Default);
     let one = started(&world, "s1", strategy, false).await;
     seen_up(&one, "g1", true).await;
-    assert_eq!(names(&one.shard(&vs()).await.unwrap()), ("g1".into(), vec!["g2".into(), "g3".into()]));
+    assert_eq!(names(&one.shard(&vs()).await.unwrap().names()), ("g1".into(), vec!["g2".into(), "g3".into()]));
     world.node("g1").answers(DEAD);
     verdict(&one, "g1", Verdict::Unhealthy).await;
     for _ in 0..2 {
@@ -272,7 +272,7 @@ async fn under_local_a_supervisor_fails_over_by_its_own_view_without_the_databas
     world.store.fail(None, StoreErrorKind::Unreachable);
     world.node("g1").answers(DEAD);
     seen_up(&one, "g1", false).await;
-    assert_eq!(names(&one.shard(&vs()).await.unwrap()), ("g2".into(), vec!["g1".into(), "g3".into()]));
+    assert_eq!(names(&one.shard(&vs()).await.unwrap().names()), ("g2".into(), vec!["g1".into(), "g3".into()]));
 }
 
 #[actix::test]
@@ -282,12 +282,12 @@ async fn under_sql_all_supervisors_answer_one_primary_and_replace_it_once() {
     let two = started(&world, "s2", ElectionStrategy::Sql, true).await;
     verdict(&one, "g1", Verdict::Healthy).await;
     verdict(&two, "g1", Verdict::Healthy).await;
-    let before = one.shard(&vs()).await.unwrap();
+    let before = one.shard(&vs()).await.unwrap().names();
     assert_eq!(names(&before), ("g1".into(), vec!["g2".into(), "g3".into()]));
-    assert_eq!(two.shard(&vs()).await.unwrap(), before);
+    assert_eq!(two.shard(&vs()).await.unwrap().names(), before);
     let rows = world.store.activity()[&StoreOp::ShardCas].rows;
     for _ in 0..100 {
-        assert_eq!(one.shard(&vs()).await.unwrap(), before);
+        assert_eq!(one.shard(&vs()).await.unwrap().names(), before);
     }
     assert_eq!(world.store.activity()[&StoreOp::ShardCas].rows, rows, "a lookup that changes nothing writes nothing");
     let id = world.repository("r", &["g1", "g2"]).await;
@@ -304,7 +304,7 @@ async fn under_sql_all_supervisors_answer_one_primary_and_replace_it_once() {
     let cluster = vs();
     let answers = futures_util::future::join_all(asked.map(|of| of.shard(&cluster))).await;
     let distinct: BTreeSet<_> =
-        answers.into_iter().map(|answer| answer.map(|of| (of.primary, of.epoch)).unwrap()).collect();
+        answers.into_iter().map(|answer| answer.map(|of| (of.names().primary, of.epoch)).unwrap()).collect();
     assert_eq!(distinct.len(), 1, "{distinct:?}");
     let (after, epoch) = distinct.into_iter().next().unwrap();
     assert_eq!(after, storage("g2"));
@@ -321,7 +321,7 @@ async fn under_sql_a_lost_answer_is_found_again() {
     let one = started(&world, "s1", ElectionStrategy::Sql, true).await;
     verdict(&one, "g1", Verdict::Healthy).await;
     world.store.lose_answer(Some(StoreOp::ShardCas));
-    assert_eq!(one.shard(&vs()).await.unwrap().primary, storage("g1"));
+    assert_eq!(one.shard(&vs()).await.unwrap().names().primary, storage("g1"));
     let history = quorate::store::ShardStore::shard_history(&*world.store, &vs(), 10).await.unwrap();
     assert_eq!(history.len(), 1, "D23: asked again under the same decision");
 }
@@ -331,11 +331,11 @@ async fn under_sql_a_draining_primary_leaves_once_and_stays_away() {
     let world = World::new(Profile::Default);
     let one = started(&world, "s1", ElectionStrategy::Sql, true).await;
     verdict(&one, "g1", Verdict::Healthy).await;
-    assert_eq!(one.shard(&vs()).await.unwrap().primary, storage("g1"));
+    assert_eq!(one.shard(&vs()).await.unwrap().names().primary, storage("g1"));
     one.storage_update(&node("g1"), StorageChange { priority: None, draining: Some(true) }).await.unwrap();
     tokio::time::sleep(ms(6_000)).await;
-    let after = one.shard(&vs()).await.unwrap();
+    let after = one.shard(&vs()).await.unwrap().names();
     assert_eq!(after.primary, storage("g2"));
     tokio::time::sleep(ms(6_000)).await;
-    assert_eq!(one.shard(&vs()).await.unwrap(), after);
+    assert_eq!(one.shard(&vs()).await.unwrap().names(), after);
 }

@@ -1,6 +1,6 @@
 //! Real traffic's errors: what they do to a node whose probes find nothing wrong.
 
-use crate::world::{LIMIT, World, ms, node, path, storage, verdict, vs};
+use crate::world::{LIMIT, World, ms, node, path, storage, verdict};
 use actix::Actor;
 use quorate::{
     Config, Supervisor,

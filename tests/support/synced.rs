@@ -48,7 +48,4 @@ impl Following {
     pub async fn becomes(&self, at: &str, expected: &[&str]) {
         wait::until_async("the change is known", LIMIT, async || self.up_to_date(at).await == expected).await;
     }
-    pub async fn hears(&self, what: &str, of: impl Fn(&FeedStatus) -> bool) {
-        wait::until(what, LIMIT, || of(&self.table.status())).await;
-    }
 }
