@@ -12,7 +12,7 @@ use std::sync::{
 };
 
 /// Histories of one run, if the environment says nothing else.
-const HISTORIES: u32 = 60;
+const HISTORIES: u32 = 16;
 
 /// The epoch in force is the last of the repository's history, which tells the same of it.
 const UNTOLD: &str = r#"
@@ -165,5 +165,5 @@ async fn one_quorum_and_one_rule_over_random_histories() {
         lived.unwrap_or_else(|divergence| panic!("history {seed}: {divergence}\nof {history:?}"));
     }
     let (elections, kept) = (both.elections.load(Ordering::Relaxed), both.kept.load(Ordering::Relaxed));
-    assert!(elections > 20 && kept > 20, "{elections} elections, {kept} kept: these histories show too little");
+    assert!(elections > 5 && kept > 5, "{elections} elections, {kept} kept: these histories show too little");
 }
