@@ -10,6 +10,7 @@
 //! connection ended, does not return to the pool. The pool is deadpool; recycling asks the server nothing.
 
 mod adopt;
+mod census;
 mod connect;
 mod election;
 mod errors;
@@ -171,7 +172,8 @@ impl PostgresStore {
             | StoreOp::ReplicaDelete
             | StoreOp::AuthoritativeSet
             | StoreOp::AssignmentsReplace
-            | StoreOp::StorageUpdate => &self.pool,
+            | StoreOp::StorageUpdate
+            | StoreOp::RepositoriesCount => &self.pool,
         }
     }
 
