@@ -29,7 +29,8 @@ async fn a_mock_node_is_as_it_was_told_on_every_handle() {
 #[actix::test]
 async fn a_mock_manager_answers_what_it_was_told_and_remembers_what_it_was_asked() {
     let nodes = ["g1", "g2", "g3"].map(|name| MockNode::start(node(name), ()));
-    let shard = Shard { primary: nodes[0].handle(), secondaries: vec![nodes[1].handle(), nodes[2].handle()], epoch: None };
+    let shard =
+        Shard { primary: nodes[0].handle(), secondaries: vec![nodes[1].handle(), nodes[2].handle()], epoch: None };
     let read = nodes[2].handle();
     let manager = MockManager::new(nodes)
         .on_shard(move |_| Ok(shard.clone()))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::synced::Following;
-use quorate::actors::FeedStatus;
+use quorate::{actors::FeedStatus, testing::wait};
 use std::sync::Arc;
 
 const BEHIND: &str = "UPDATE storage_repositories SET generation = 1 WHERE storage = 'g1'; \
@@ -71,7 +71,10 @@ async fn a_listener_that_the_server_ended_forgets_everything_and_listens_again()
     assert_eq!(client.query_one(ended, &[]).await.unwrap().get::<_, i64>(0), 1);
     told.wait_for(|status| *status != FeedStatus::Listening).await.unwrap();
     assert!(following.counts().evict >= 1, "what it knew is forgotten");
-    following.hears("it listens again", |status| *status == FeedStatus::Listening).await;
+    wait::until("it listens again", std::time::Duration::from_secs(60), || {
+        following.table.status() == FeedStatus::Listening
+    })
+    .await;
     following.warm("r").await;
     client.batch_execute(BEHIND).await.unwrap();
     following.becomes("r", &["g1"]).await;

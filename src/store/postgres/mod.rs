@@ -9,6 +9,7 @@
 //! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
 //! connection ended, does not return to the pool. The pool is deadpool; recycling asks the server nothing.
 
+mod adopt;
 mod census;
 mod connect;
 mod election;
@@ -134,7 +135,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// `InvalidUrl`, `Unreachable`, `Authentication`, `DatabaseMissing`, `TooOld` (below 14), `ReadOnly`, `NotMigrated`,
-    /// `NewerSchema`. No error quotes the URL.
+    /// `NewerSchema`, `SchemaDiffers`. No error quotes the URL.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<PostgresStore, StoreError> {
         let address = Address::parse(url)?;
         migrations::settle(&address, &options).await?;

@@ -86,7 +86,9 @@ stories! {
         renaming_keeps_the_replicas, the_unknown_is_not_found;
     generations: only_current_replicas_move, an_outdated_primary_acknowledges_nothing,
         the_primary_must_have_acknowledged, strangers_do_not_count, racing_increments_all_count,
-        setting_raises_but_never_lowers_the_repository, setting_makes_the_row;
+        setting_raises_but_never_lowers_the_repository, setting_makes_the_row,
+        an_unknown_repository_gets_no_records, a_secondary_that_missed_the_first_of_two_stays_behind,
+        who_is_consistent_shows_in_facts;
     fences: d01_a_stale_write_is_not_acknowledged, stale_fences_change_nothing, the_fence_names_the_primary_too,
         an_unfenced_form_is_refused, praefect_has_the_unfenced_forms, a_demoted_repository_admits_nobody;
     replicas: a_mark_shows_in_facts, the_primary_is_not_marked, one_mark_at_a_time, marking_twice_is_done_once,
