@@ -139,15 +139,16 @@ async fn lookups_of_who_is_up_to_date_and_the_listener_are_counted() {
     wait::until("it listens", LIMIT, || listener("connected") == Some(1.0)).await;
     wait::until_async("an answer from memory", LIMIT, async || {
         one.synced_node(&path("r")).await.unwrap();
-        accesses("hit") == 1.0
+        accesses("hit") >= 1.0
     })
     .await;
+    let evicted = accesses("evict");
     assert!(accesses("miss") >= 1.0);
-    assert_eq!((accesses("populate"), accesses("evict")), (1.0, 0.0));
+    assert_eq!(accesses("populate") - evicted, 1.0, "one answer is kept");
     assert_eq!(listener("disconnected"), None);
     world.store.cut_listeners();
     wait::until("it listens again", LIMIT, || listener("connected") == Some(2.0)).await;
-    assert_eq!((listener("disconnected"), accesses("evict")), (Some(1.0), 1.0), "a purge counts what it drops");
+    assert_eq!((listener("disconnected"), accesses("evict")), (Some(1.0), evicted + 1.0), "a purge counts what it drops");
 }
 
 #[actix::test]
