@@ -182,7 +182,8 @@ pub(super) fn listener_lost() -> StoreError {
     StoreError::new(StoreOp::ChangesListen, StoreErrorKind::ConnectionLost)
 }
 
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(feature = "postgres")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

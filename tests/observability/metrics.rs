@@ -148,7 +148,11 @@ async fn lookups_of_who_is_up_to_date_and_the_listener_are_counted() {
     assert_eq!(listener("disconnected"), None);
     world.store.cut_listeners();
     wait::until("it listens again", LIMIT, || listener("connected") == Some(2.0)).await;
-    assert_eq!((listener("disconnected"), accesses("evict")), (Some(1.0), evicted + 1.0), "a purge counts what it drops");
+    assert_eq!(
+        (listener("disconnected"), accesses("evict")),
+        (Some(1.0), evicted + 1.0),
+        "a purge counts what it drops"
+    );
 }
 
 #[actix::test]

@@ -132,7 +132,7 @@ async fn one_quorum_and_one_rule_over_random_histories() {
     let both = Arc::new(Both {
         store: store.clone(),
         praefects: vec![Praefect::new(&url, "p1").await, Praefect::new(&url, "p2").await],
-        random: AtomicU64::new(16_7),
+        random: AtomicU64::new(167),
         elections: AtomicU64::new(0),
         kept: AtomicU64::new(0),
     });

@@ -3,7 +3,7 @@
 use actix::Actor;
 use quorate::{
     CachedStorages, ConsistentStorages,
-    actors::{FeedStatus, Follower, FollowerConfig, SyncedTable},
+    actors::{Follower, FollowerConfig, SyncedTable},
     core::{election::Target, synced::Counts},
     store::ChangeFeed,
     telemetry::Meter,
