@@ -5,7 +5,7 @@ use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian, HealthManager,
-        HealthManagerConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView, NodeActor, NodeCell,
+        HealthManagerConfig, KnownPrimaries, LocalElector, LocalElectorConfig, LocalView, NodeActor, NodeCell,
         NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers,
         VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
     },
@@ -21,7 +21,7 @@ use quorate::{
         election::{
             Decision, Election, ElectionFacts, Fence, Lags, NoCandidate, Primary, Reason, RecordedShard, Refusal,
             ReplicaFacts, ShardDecision, ShardElection, ShardFacts, StorageAttributes, Target, WaitReason,
-            candidates_of, choose_local, decide, decide_shard, refusals, shard_refusals, standing, verdicts,
+            candidates_of, choose_local, decide, decide_shard, follow, refusals, shard_refusals, standing, verdicts,
         },
         epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
         error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth, Trips},

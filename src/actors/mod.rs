@@ -33,7 +33,7 @@ mod synced;
 pub use cells::{Cells, LocalView, NodeCell};
 pub use change_feed::{Follower, FollowerConfig};
 pub use elector::{
-    ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries,
+    ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries, LocalElector, LocalElectorConfig,
     PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
 };
 pub use guardian::{ChildSpec, Guardian};

@@ -33,7 +33,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How nodes are probed.
     pub health: HealthConfig,
-    /// Who is elected, and whether anybody is. The same for all supervisors of a cluster, or they answer different primaries.
+    /// Who is elected, and whether anybody is. It should be the same for all supervisors of a cluster.
+    /// If it is not, nothing is lost: what fences a write is its repository's own row, and there is one. But supervisors
+    /// may then move it by different rules, and one under `local` knows nothing of the others.
     pub failover: FailoverConfig,
     /// How often this supervisor says that it lives. Default 1 s (`lan`: 500 ms); three must fit in `voter_ttl`.
     pub heartbeat: Duration,
@@ -145,10 +147,13 @@ pub enum ElectionStrategy {
     /// Each repository has a primary of its own, in the database.
     #[default]
     PerRepository,
-    /// Each virtual storage has one for all its repositories, in the database; a node that lags may be elected. Its
-    /// epochs are no repository's, so writes are acknowledged in profile `praefect` alone, which asks for no fence.
+    /// Each virtual storage has one for all its repositories, in the database; a node that lags may be elected, and a
+    /// repository that is behind on it takes no writes until it has caught up ([`Error::PrimaryOutdated`](crate::Error)).
+    /// Each repository's own row follows, so its writes are fenced as under `PerRepository`.
     Sql,
-    /// Each virtual storage has one, in the memory of a supervisor that is alone. No epochs; acknowledged as under `Sql`.
+    /// Each virtual storage has one, in the memory of a supervisor that is alone. Nothing is recorded and there are no
+    /// epochs, so writes are acknowledged in profile `praefect` alone, which asks for no fence; in any other one an
+    /// acknowledgement without a fence is refused (`FenceRequired`).
     Local,
 }
 

@@ -2,14 +2,15 @@
 
 use crate::{
     actors::{
-        Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector,
-        LocalElectorConfig, LocalPrimaries, PerRepositoryElector, Relay, VirtualStorageElector,
+        Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries,
+        LocalElector, LocalElectorConfig, PerRepositoryElector, Relay, VirtualStorageElector,
         VirtualStorageElectorConfig,
     },
     config::{Config, ElectionStrategy},
     core::ids::{ClusterId, SupervisorName},
     messages::election::{GetPrimary, GetShard},
     store::Store,
+    telemetry::Meter,
 };
 use actix::{Actor, Context, Handler, dev::ToEnvelope};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) fn child(
     cluster: &ClusterId,
     name: SupervisorName,
     cells: &Cells,
+    meter: &Meter,
     places: Places,
 ) -> ChildSpec {
     let clusters = config.virtual_storages.iter();
@@ -30,6 +32,7 @@ pub(super) fn child(
         clusters.map(|of| (of.name.clone(), of.nodes.iter().map(|node| node.storage.clone()).collect())).collect();
     let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
     let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
+    let primaries = KnownPrimaries::new(name.clone(), meter.clone());
     match (config.failover.election_strategy, config.failover.enabled) {
         (ElectionStrategy::PerRepository, enabled) => {
             let virtual_storages = Some(nodes.keys().cloned().collect());
@@ -39,17 +42,26 @@ pub(super) fn child(
         }
         (ElectionStrategy::Sql, true) => {
             let repositories = store.clone();
-            let config =
-                VirtualStorageElectorConfig { store: store.clone(), repositories, name, voter, nodes, timeout, lot };
+            let config = VirtualStorageElectorConfig {
+                store: store.clone(),
+                repositories,
+                name,
+                voter,
+                nodes,
+                primaries,
+                timeout,
+                lot,
+            };
             spec(move || VirtualStorageElector::new(config.clone()), places)
         }
         (ElectionStrategy::Local, true) => {
-            let (cluster, primaries) = (cluster.clone(), LocalPrimaries::default());
+            let cluster = cluster.clone();
             let config = LocalElectorConfig { store: store.clone(), cluster, nodes, local, primaries, timeout };
             spec(move || LocalElector::new(config.clone()), places)
         }
         (ElectionStrategy::Sql | ElectionStrategy::Local, false) => {
-            let config = FixedElectorConfig { store: store.clone(), cluster: cluster.clone(), nodes, local, timeout };
+            let config =
+                FixedElectorConfig { store: store.clone(), cluster: cluster.clone(), nodes, local, primaries, timeout };
             spec(move || FixedElector::new(config.clone()), places)
         }
     }

@@ -96,6 +96,7 @@ pub(super) fn wire<T: Transport>(
         &stored.cluster,
         name,
         &cells,
+        &meter,
         (elector.clone(), shards.clone()),
     ));
     let feed = &config.feed;

@@ -139,10 +139,12 @@ pub(crate) fn primary_demoted(repository: crate::core::ids::RepositoryId, from: 
     info!(repository_id = repository.0, primary = %from, why = why.as_str(), "demoting primary node");
 }
 
-pub(crate) fn shard_elected(virtual_storage: &VirtualStorage, election: &ShardElection, epoch: Epoch) {
+/// Praefect's spelling of the supervisor's name and of both primaries, in these three alone.
+pub(crate) fn shard_elected(of: &VirtualStorage, by: &SupervisorName, election: &ShardElection, epoch: Epoch) {
     let candidates: Vec<&str> = election.candidates.keys().map(Storage::as_str).collect();
     info!(
-        %virtual_storage,
+        virtual_storage = %of,
+        praefectName = %by,
         candidates = candidates.join(","),
         new_primary = %election.to,
         previous_primary = election.from.as_ref().map_or("", Storage::as_str),
@@ -152,11 +154,18 @@ pub(crate) fn shard_elected(virtual_storage: &VirtualStorage, election: &ShardEl
         "new primary selected"
     );
 }
-pub(crate) fn shard_demoted(virtual_storage: &VirtualStorage, from: &Storage, why: Reason) {
-    info!(%virtual_storage, primary = %from, why = why.as_str(), "demoting primary node");
+pub(crate) fn shard_demoted(of: &VirtualStorage, by: &SupervisorName, from: &Storage, why: Reason) {
+    info!(virtual_storage = %of, praefectName = %by, primary = %from, why = why.as_str(), "demoting primary node");
 }
-pub(crate) fn local_primary_changed(virtual_storage: &VirtualStorage, previous: &Storage, current: &Storage) {
-    info!(%virtual_storage, previous_primary = %previous, current_primary = %current, "primary node changed");
+pub(crate) fn shard_primary_changed(
+    of: &VirtualStorage,
+    heard_by: &SupervisorName,
+    before: Option<&Storage>,
+    now: Option<&Storage>,
+) {
+    let name = |primary: Option<&Storage>| primary.map_or(String::new(), ToString::to_string);
+    let (before, now) = (name(before), name(now));
+    info!(virtual_storage = %of, praefectName = %heard_by, oldPrimary = before, newPrimary = now, "primary node changed");
 }
 
 pub(crate) fn settings_differ(problems: &ConfigError) {

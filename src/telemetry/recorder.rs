@@ -8,7 +8,7 @@ use crate::{
     core::{
         consensus::{Consensus, NodeConsensus},
         evidence::Evidence,
-        ids::{NodeId, VirtualStorage},
+        ids::{NodeId, Storage, VirtualStorage},
         quorum::{QuorumPolicy, Verdict},
         synced::Counts,
     },
@@ -134,6 +134,14 @@ impl Meter {
         let Some(Heard { recorder: to, failing }) = self.0.as_deref() else { return };
         if let Some(took) = failing.succeeded(from) {
             to.observe(&metrics::FAILOVER, &[from.virtual_storage.as_str()], took);
+        }
+    }
+
+    /// Who leads a whole virtual storage.
+    pub(crate) fn shard_primary(&self, of: &VirtualStorage, nodes: &[Storage], primary: Option<&Storage>) {
+        let Some(to) = self.to() else { return };
+        for node in nodes {
+            to.set(&metrics::PRIMARIES, &[of.as_str(), node.as_str()], flag(primary == Some(node)));
         }
     }
 

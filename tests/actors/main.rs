@@ -13,4 +13,5 @@ mod notifier;
 mod shards;
 mod supervisor;
 mod traffic;
+mod whole;
 mod world;

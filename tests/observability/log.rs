@@ -1,19 +1,22 @@
 //! The lines that operators match on, and the silence in between.
 
 use crate::{
+    recording::Recording,
     said::Said,
-    world::{LIMIT, World, ms, path, verdict},
+    world::{LIMIT, World, ms, path, verdict, vs},
 };
 use actix::prelude::*;
 use quorate::{
     Error,
     actors::{ChildSpec, Guardian},
+    config::ElectionStrategy,
     core::{
         evidence::{Evidence, Hard},
         quorum::Verdict,
         settings::{Profile, WithoutCandidate},
     },
     store::{StoreErrorKind, StoreOp},
+    telemetry::{Meter, metrics::PRIMARIES},
     testing::wait,
 };
 use tracing::Level;
@@ -175,6 +178,79 @@ async fn a_demotion_is_told_once() {
     }
     let line = said.only("demoting primary node");
     assert_eq!((line.level, line.field("primary"), line.field("why")), (Level::INFO, "g1", "unhealthy"));
+}
+
+/// Praefect's lines with its fields: who elects says so, and whoever hears of it says what changed.
+#[actix::test]
+async fn an_election_of_a_virtual_storage_is_told_by_who_makes_it_and_by_who_hears_of_it() {
+    let world = World::new(Profile::Default);
+    let mut all = Vec::new();
+    for name in ["s1", "s2"] {
+        let mut config = world.config(name);
+        config.failover.election_strategy = ElectionStrategy::Sql;
+        let one = world.assemble(config).await.unwrap();
+        verdict(&one, "g1", Verdict::Healthy).await;
+        all.push(one);
+    }
+    for node in ["g2", "g3"] {
+        verdict(&all[0], node, Verdict::Healthy).await;
+    }
+    let (said, _listening) = Said::listen();
+    for one in &all {
+        one.shard(&vs()).await.unwrap();
+    }
+    let line = said.only("new primary selected");
+    assert_eq!((line.level, line.field("virtual_storage"), line.field("praefectName")), (Level::INFO, "v", "s1"));
+    assert_eq!((line.field("candidates"), line.field("new_primary")), ("g1,g2,g3", "g1"));
+    assert_eq!(line.field("fallback_choice"), "true");
+    assert!(said.of("primary node changed").is_empty(), "until anything is heard the first node is primary");
+
+    world.node("g1").answers(DEAD);
+    for one in &all {
+        verdict(one, "g1", Verdict::Unhealthy).await;
+    }
+    tokio::time::sleep(ms(6_000)).await;
+    said.forget();
+    for one in [&all[1], &all[0], &all[1], &all[0]] {
+        one.shard(&vs()).await.unwrap();
+    }
+    let line = said.only("new primary selected");
+    assert_eq!((line.field("praefectName"), line.field("candidates"), line.field("why")), ("s2", "g2,g3", "unhealthy"));
+    let told = said.of("primary node changed");
+    assert_eq!(told.iter().map(|line| line.field("praefectName")).collect::<Vec<_>>(), ["s2", "s1"]);
+    for line in told {
+        assert_eq!((line.level, line.field("virtual_storage")), (Level::INFO, "v"));
+        assert_eq!((line.field("oldPrimary"), line.field("newPrimary")), ("g1", "g2"));
+    }
+}
+
+#[actix::test]
+async fn a_demotion_of_a_virtual_storage_is_told_once_and_the_gauge_shows_nobody() {
+    let (mut world, recording) = (World::new(Profile::Praefect), Recording::default());
+    world.meter = Meter::new(recording.clone());
+    let mut config = world.config("s1");
+    config.failover.election_strategy = ElectionStrategy::Sql;
+    let one = world.assemble(config).await.unwrap();
+    verdict(&one, "g1", Verdict::Healthy).await;
+    assert_eq!(one.shard(&vs()).await.unwrap().names().primary.as_str(), "g1");
+    let shown = || ["g1", "g2", "g3"].map(|node| recording.value(&PRIMARIES, &["v", node]));
+    assert_eq!(shown(), [Some(1.0), Some(0.0), Some(0.0)]);
+    for node in ["g1", "g2", "g3"] {
+        world.node(node).answers(DEAD);
+    }
+    for node in ["g1", "g2", "g3"] {
+        verdict(&one, node, Verdict::Unhealthy).await;
+    }
+    let (said, _listening) = Said::listen();
+    for _ in 0..3 {
+        assert!(matches!(one.shard(&vs()).await, Err(Error::PrimaryNotHealthy { .. })));
+    }
+    let line = said.only("demoting primary node");
+    assert_eq!((line.field("virtual_storage"), line.field("praefectName")), ("v", "s1"));
+    assert_eq!((line.level, line.field("primary"), line.field("why")), (Level::INFO, "g1", "unhealthy"));
+    let line = said.only("primary node changed");
+    assert_eq!((line.field("oldPrimary"), line.field("newPrimary")), ("g1", ""));
+    assert_eq!(shown(), [Some(0.0); 3]);
 }
 
 /// An actor that dies once.

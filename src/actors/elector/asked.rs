@@ -92,14 +92,6 @@ impl Named {
         }
     }
 
-    /// Reads the repository's number too, where there is such a path: a fence needs it.
-    pub(super) async fn find_with_number(target: &Target, store: &dyn ElectionStore) -> Result<Named, Error> {
-        match Named::look_up(target, store).await? {
-            Some(named) => Ok(named),
-            None => Named::find(target, store).await,
-        }
-    }
-
     async fn look_up(target: &Target, store: &dyn ElectionStore) -> Result<Option<Named>, Error> {
         let read = store.election_facts(target).await?;
         Ok(read.map(|read| Named {

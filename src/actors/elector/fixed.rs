@@ -6,6 +6,7 @@
 use super::{
     super::LocalView,
     asked::{ConfiguredNodes, MAILBOX, Named, Places, nodes_of},
+    known::KnownPrimaries,
 };
 use crate::{
     core::{
@@ -32,6 +33,8 @@ pub struct FixedElectorConfig {
     pub nodes: ConfiguredNodes,
     /// Who is up, published by the HealthManager.
     pub local: watch::Receiver<LocalView>,
+    /// Whom the gauge shows: it is told once.
+    pub primaries: KnownPrimaries,
     /// How long one lookup may take.
     pub timeout: Duration,
 }
@@ -54,6 +57,9 @@ impl Actor for FixedElector {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        for (virtual_storage, nodes) in &self.config.nodes {
+            self.config.primaries.hear(virtual_storage, nodes, nodes.first(), None);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 use super::{
     super::LocalView,
     asked::{ConfiguredNodes, MAILBOX, Named, Places, nodes_of},
+    known::KnownPrimaries,
 };
 use crate::{
     core::{
@@ -17,15 +18,10 @@ use crate::{
     error::Error,
     messages::election::{GetPrimary, GetShard},
     store::ElectionStore,
-    telemetry,
 };
 use actix::prelude::*;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
-
-/// Who is primary of each virtual storage. It outlives the elector that writes it: one that was rebuilt must not fail back.
-#[derive(Debug, Clone, Default)]
-pub struct LocalPrimaries(Arc<watch::Sender<BTreeMap<VirtualStorage, Storage>>>);
 
 /// What a [`LocalElector`] is built from, as often as need be.
 #[derive(Clone)]
@@ -39,7 +35,7 @@ pub struct LocalElectorConfig {
     /// Who is up, published by the HealthManager.
     pub local: watch::Receiver<LocalView>,
     /// Who is primary.
-    pub primaries: LocalPrimaries,
+    pub primaries: KnownPrimaries,
     /// How long one lookup may take.
     pub timeout: Duration,
 }
@@ -93,17 +89,13 @@ impl LocalElectorConfig {
         let nodes = nodes_of(&self.nodes, virtual_storage)?;
         let up = Arc::clone(&self.local.borrow());
         let is_up = |storage: &Storage| up.contains(&NodeId::new(virtual_storage.clone(), storage.clone()));
-        let recorded = self.primaries.0.borrow().get(virtual_storage).cloned();
-        let Some(storage) = choose_local(recorded.as_ref(), nodes, is_up) else {
-            let storage = recorded.or_else(|| nodes.first().cloned()).ok_or(Error::NoPrimary)?;
+        let recorded = self.primaries.of(virtual_storage);
+        let chosen = choose_local(recorded.as_ref(), nodes, is_up);
+        // Who is down and has no successor stays, and says so.
+        let storage = chosen.clone().or(recorded).or_else(|| nodes.first().cloned()).ok_or(Error::NoPrimary)?;
+        self.primaries.hear(virtual_storage, nodes, Some(&storage), None);
+        if chosen.is_none() {
             return Err(Error::PrimaryNotHealthy { storage, epoch: None });
-        };
-        if recorded.as_ref() != Some(&storage) {
-            let previous = recorded.as_ref().or(nodes.first()).filter(|previous| **previous != storage);
-            previous.into_iter().for_each(|p| telemetry::local_primary_changed(virtual_storage, p, &storage));
-            self.primaries.0.send_modify(|all| {
-                all.insert(virtual_storage.clone(), storage.clone());
-            });
         }
         Ok(Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), None))
     }

@@ -13,12 +13,15 @@
 
 mod asked;
 mod fixed;
+mod known;
 mod local;
 mod per_repository;
+mod repository;
 mod virtual_storage;
 
 pub use asked::ConfiguredNodes;
 pub use fixed::{FixedElector, FixedElectorConfig};
-pub use local::{LocalElector, LocalElectorConfig, LocalPrimaries};
+pub use known::KnownPrimaries;
+pub use local::{LocalElector, LocalElectorConfig};
 pub use per_repository::{ElectorConfig, PerRepositoryElector};
 pub use virtual_storage::{VirtualStorageElector, VirtualStorageElectorConfig};

@@ -4,21 +4,19 @@
 //! waits behind a health report. It rests on facts read from the database at that moment, never on what arrived in
 //! its mailbox before, so a flooded elector still acts on the newest consensus (D18).
 
-use super::asked::{MAILBOX, Places, ROUNDS_MAX, commit, decision_id, proposer};
+use super::{
+    asked::{MAILBOX, Places, ROUNDS_MAX, proposer},
+    repository::settle,
+};
 use crate::{
     core::{
-        election::{
-            Decision, ElectionFacts, NoCandidate, Primary, Reason, Target, decide, refusals, standing, verdicts,
-        },
-        epoch::Epoch,
-        ids::{Storage, SupervisorName, VirtualStorage, Voter},
-        settings::Settings,
+        election::{Primary, Target, decide, standing},
+        ids::{SupervisorName, VirtualStorage, Voter},
         shard::Shard,
     },
     error::Error,
     messages::election::{GetPrimary, GetShard},
-    store::{CasOutcome, ElectionStore, Expected, Proposal},
-    telemetry,
+    store::ElectionStore,
 };
 use actix::prelude::*;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -118,89 +116,13 @@ impl ElectorConfig {
             let seed = u64::from_be_bytes(lot.to_be_bytes()[8..].try_into().unwrap_or_default());
             let decision =
                 if elects { decide(&facts, &settings, &proposer, seed) } else { standing(&facts, &settings) };
-            match decision {
-                Decision::Keep { storage, epoch } => return Ok(primary(&facts, storage, epoch)),
-                Decision::NoCandidate(stands) => return Err(no_candidate(stands)),
-                Decision::Wait(why) => return Err(Error::ElectionPending(why)),
-                Decision::Elect(election) => {
-                    let to = Some(election.to.clone());
-                    let proposal = proposal(&facts, &settings, proposer, lot, to, election.why, &election.equals)?;
-                    match commit(|| self.store.primary_cas(&proposal)).await? {
-                        CasOutcome::Won { epoch } => {
-                            let elected = primary(&facts, election.to, Some(epoch));
-                            telemetry::primary_changed(&elected, election.from.as_ref(), election.why);
-                            return Ok(elected);
-                        }
-                        // Read again: the winner's row, or the same row in the era that has begun.
-                        CasOutcome::Lost | CasOutcome::EraChanged => {}
-                    }
-                }
-                Decision::Demote { from, why } => {
-                    let proposal = proposal(&facts, &settings, proposer, lot, None, why, &[])?;
-                    match commit(|| self.store.primary_cas(&proposal)).await? {
-                        CasOutcome::Won { .. } => {
-                            telemetry::primary_demoted(facts.repository, &from, why);
-                            return Err(Error::NoPrimary);
-                        }
-                        // Read again: the winner's row, or the same row in the era that has begun.
-                        CasOutcome::Lost | CasOutcome::EraChanged => {}
-                    }
-                }
+            let settled = settle(&*self.store, &facts, &settings, proposer, lot, decision).await?;
+            if let Some(primary) = settled {
+                return Ok(primary);
             }
         }
         Err(Error::Contended)
     }
-}
-
-fn primary(facts: &ElectionFacts, storage: Storage, epoch: Option<Epoch>) -> Primary {
-    Primary {
-        cluster: facts.cluster.clone(),
-        repository: Some(facts.repository),
-        virtual_storage: facts.virtual_storage.clone(),
-        relative_path: facts.relative_path.clone(),
-        storage,
-        epoch,
-    }
-}
-
-fn no_candidate(stands: NoCandidate) -> Error {
-    match stands {
-        NoCandidate::NeverElected => Error::NoPrimary,
-        NoCandidate::PrimaryNotHealthy { storage, epoch } => Error::PrimaryNotHealthy { storage, epoch },
-        NoCandidate::PrimaryOutdated { storage, epoch } | NoCandidate::PrimaryMarked { storage, epoch } => {
-            Error::PrimaryOutdated { storage, epoch }
-        }
-    }
-}
-
-fn proposal(
-    facts: &ElectionFacts,
-    settings: &Settings,
-    proposer: Voter,
-    lot: u128,
-    to: Option<Storage>,
-    why: Reason,
-    equals: &[Storage],
-) -> Result<Proposal, Error> {
-    let decision = decision_id(lot)?;
-    let evidence = serde_json::json!({
-        "generation": facts.generation,
-        "candidates": equals,
-        "refused": refusals(facts, settings),
-        "verdicts": verdicts(facts, settings),
-        "votes": facts.votes,
-    });
-    Ok(Proposal {
-        decision,
-        repository: facts.repository,
-        virtual_storage: facts.virtual_storage.clone(),
-        from: facts.primary.clone(),
-        expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
-        to,
-        proposer,
-        why: why.as_str().to_owned(),
-        evidence: evidence.to_string(),
-    })
 }
 
 impl std::fmt::Debug for PerRepositoryElector {

@@ -1,18 +1,25 @@
 //! One primary for each virtual storage, in one row of the database (Praefect's `sql` elector).
 //!
+//! A repository follows: its own row, which is what fences its writes, is given the virtual storage's primary when somebody
+//! first asks. In profile `praefect`, which fences nothing, it is not, and the answer has the virtual storage's epoch.
+//!
 //! Elected when somebody asks, as for a repository. Praefect checks on a timer instead, holding a transaction open while it
 //! probes its nodes; here the votes are written by others, and the elector only reads them.
 
-use super::asked::{ConfiguredNodes, MAILBOX, Named, Places, ROUNDS_MAX, commit, decision_id, nodes_of, proposer};
+use super::{
+    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, commit, decision_id, nodes_of, proposer},
+    known::KnownPrimaries,
+    repository::{primary, settle},
+};
 use crate::{
     core::{
         election::{
-            NoCandidate, Primary, Reason, ShardDecision, ShardElection, ShardFacts, Target, decide_shard,
+            NoCandidate, Primary, Reason, ShardDecision, ShardElection, ShardFacts, Target, decide_shard, follow,
             shard_refusals,
         },
         epoch::Epoch,
         ids::{ClusterId, Storage, SupervisorName, VirtualStorage, Voter},
-        settings::Settings,
+        settings::{Profile, Settings},
         shard::Shard,
     },
     error::Error,
@@ -29,7 +36,7 @@ use tokio::sync::watch;
 pub struct VirtualStorageElectorConfig {
     /// The database.
     pub store: Arc<dyn ShardStore>,
-    /// Where a repository's number is looked up, or its virtual storage by its number; asked for nothing else.
+    /// Where a repository's own row is, which follows.
     pub repositories: Arc<dyn ElectionStore>,
     /// The supervisor's name, under which it proposes.
     pub name: SupervisorName,
@@ -37,6 +44,8 @@ pub struct VirtualStorageElectorConfig {
     pub voter: watch::Receiver<Option<Voter>>,
     /// The configured nodes; nobody else is elected.
     pub nodes: ConfiguredNodes,
+    /// Whom the gauge shows and the log told.
+    pub primaries: KnownPrimaries,
     /// How long one lookup may take, retries included.
     pub timeout: Duration,
     /// Draws the identity of a decision.
@@ -87,9 +96,37 @@ impl VirtualStorageElectorConfig {
         if let Target::Path(virtual_storage, _) = target {
             nodes_of(&self.nodes, virtual_storage)?;
         }
-        let named = Named::find_with_number(target, &*self.repositories).await?;
-        let (cluster, shard) = self.shard(&named.virtual_storage).await?;
-        Ok(named.primary(cluster, shard))
+        for _ in 0..ROUNDS_MAX {
+            let Some(read) = self.repositories.election_facts(target).await? else {
+                return self.primary_of_nobody(target).await;
+            };
+            let (facts, settings) = (read.facts, read.settings.settings);
+            let (_, shard) = self.shard(&facts.virtual_storage).await?;
+            if settings.profile == Profile::Praefect {
+                return Ok(primary(&facts, shard.primary, shard.epoch));
+            }
+            let proposer = proposer(&self.voter, &self.name);
+            let decision = follow(&facts, &shard.primary, &settings, &proposer);
+            let settled = settle(&*self.repositories, &facts, &settings, proposer, (self.lot)(), decision).await?;
+            if let Some(primary) = settled {
+                return Ok(primary);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// A path that nobody knows (yet): where its repository would be created. A number says nothing by itself.
+    async fn primary_of_nobody(&self, target: &Target) -> Result<Primary, Error> {
+        let Target::Path(virtual_storage, relative_path) = target else { return Err(Error::RepositoryNotFound) };
+        let (cluster, shard) = self.shard(virtual_storage).await?;
+        Ok(Primary {
+            cluster,
+            repository: None,
+            virtual_storage: shard.virtual_storage,
+            relative_path: relative_path.clone(),
+            storage: shard.primary,
+            epoch: shard.epoch,
+        })
     }
 
     async fn shard(&self, virtual_storage: &VirtualStorage) -> Result<(ClusterId, Shard), Error> {
@@ -103,6 +140,9 @@ impl VirtualStorageElectorConfig {
             let shard = |storage, epoch| {
                 (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), epoch))
             };
+            let stands = facts.recorded.as_ref();
+            let leads = stands.filter(|stands| !stands.demoted).map(|stands| &stands.storage);
+            self.primaries.hear(virtual_storage, nodes, leads, stands.and_then(|stands| stands.epoch));
             match decide_shard(&facts, nodes, &settings, &proposer) {
                 ShardDecision::Keep { storage, epoch } => return Ok(shard(storage, epoch)),
                 ShardDecision::NoCandidate(stands) => return Err(no_candidate(stands)),
@@ -111,14 +151,16 @@ impl VirtualStorageElectorConfig {
                 ShardDecision::Elect(election) => {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Elect(&election))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
-                        telemetry::shard_elected(virtual_storage, &election, epoch);
+                        telemetry::shard_elected(virtual_storage, &self.name, &election, epoch);
+                        self.primaries.hear(virtual_storage, nodes, Some(&election.to), Some(epoch));
                         return Ok(shard(election.to, Some(epoch)));
                     }
                 }
                 ShardDecision::Demote { from, why } => {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Demote(why))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
-                        telemetry::shard_demoted(virtual_storage, &from, why);
+                        telemetry::shard_demoted(virtual_storage, &self.name, &from, why);
+                        self.primaries.hear(virtual_storage, nodes, None, Some(epoch));
                         return Err(Error::PrimaryNotHealthy { storage: from, epoch: Some(epoch) });
                     }
                 }

@@ -9,11 +9,13 @@
 //! then random.
 
 mod facts;
+mod following;
 mod local;
 mod reason;
 mod virtual_storage;
 
 pub use facts::{ElectionFacts, Fence, Primary, ReplicaFacts, StorageAttributes, Target};
+pub use following::follow;
 pub use local::choose_local;
 pub use reason::{NoCandidate, Reason, Refusal, WaitReason};
 pub use virtual_storage::{
@@ -243,7 +245,8 @@ fn unfit(storage: Storage, epoch: Option<Epoch>, why: Reason) -> NoCandidate {
         | Reason::NeverPrimary
         | Reason::Unassigned
         | Reason::Draining
-        | Reason::NotConfigured => NoCandidate::PrimaryNotHealthy { storage, epoch },
+        | Reason::NotConfigured
+        | Reason::VirtualStorage => NoCandidate::PrimaryNotHealthy { storage, epoch },
     }
 }
 

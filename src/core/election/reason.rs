@@ -26,6 +26,8 @@ pub enum Reason {
     Draining,
     /// Of a whole virtual storage: its storage is configured no more.
     NotConfigured,
+    /// Its virtual storage has one primary for all repositories, and that is another.
+    VirtualStorage,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Reason::NeverPrimary => "never_primary",
             Reason::Draining => "draining",
             Reason::NotConfigured => "not_configured",
+            Reason::VirtualStorage => "virtual_storage",
         }
     }
 }
