@@ -35,7 +35,7 @@ use crate::{
 use actix::prelude::*;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -66,6 +66,8 @@ struct Inner<C> {
     elector: Relay<GetPrimary>,
     subscribe: Relay<Subscribe>,
     meter: Meter,
+    /// Repositories are counted for one caller at a time.
+    counting: Semaphore,
     cluster: ClusterId,
 }
 
