@@ -46,6 +46,8 @@ const HANDED_IN: &[&str] = &[
     "actors::clock",
     "actors::relay",
     "actors::elector::asked",
+    "actors::elector::known",
+    "actors::elector::repository",
     "actors::Cells",
     "actors::LocalView",
     "actors::Relay",

@@ -78,6 +78,8 @@ struct Inner<C> {
     meter: Meter,
     /// Repositories are counted for one caller at a time.
     counting: Semaphore,
+    /// Whether each repository has a primary of its own.
+    each_has_a_primary: bool,
     synced: Arc<SyncedTable>,
     cluster: ClusterId,
 }

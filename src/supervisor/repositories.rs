@@ -170,7 +170,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             telemetry::counting_failed(error);
         }
         let nodes = self.inner.nodes.iter().map(NodeHandle::node);
-        self.inner.meter.repositories(nodes, counts.as_deref().ok());
+        self.inner.meter.repositories(nodes, counts.as_deref().ok(), self.inner.each_has_a_primary);
         counts
     }
 

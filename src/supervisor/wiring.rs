@@ -8,7 +8,7 @@ use crate::{
     actors::{
         Cells, ChildSpec, Follower, FollowerConfig, Guardian, NodeHandle, Notifier, Relay, Subscribers, SyncedTable,
     },
-    config::{Config, ConfigError, Problem, Secret},
+    config::{Config, ConfigError, ElectionStrategy, Problem, Secret},
     core::{
         ids::{NodeId, SupervisorName},
         monitor::SettingsInForce,
@@ -121,6 +121,7 @@ pub(super) fn wire<T: Transport>(
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         meter,
         counting: Semaphore::new(1),
+        each_has_a_primary: config.failover.election_strategy == ElectionStrategy::PerRepository,
         tick,
         leave,
         elector,

@@ -68,12 +68,14 @@ pub const READ_DISTRIBUTION: Metric = Metric {
     labels: &["virtual_storage", "storage"],
     help: "How often the node was picked to serve a read",
 };
-/// Praefect's; it was not set in the mode that everybody runs (defect D).
+/// Praefect's; it was not set in the mode that everybody runs (defect D). One meaning for each strategy.
 pub const PRIMARIES: Metric = Metric {
     name: "gitaly_praefect_primaries",
     kind: Kind::Gauge,
     labels: &["virtual_storage", "gitaly_storage"],
-    help: "How many repositories the storage leads, as last counted by `repositories_count`",
+    help: "Where each repository has a primary, how many the storage leads, as last counted by `repositories_count`; \
+           where a whole virtual storage has one (strategies sql and local), 1 for it and 0 for the others, as this \
+           supervisor last heard",
 };
 /// Praefect's.
 pub const UNAVAILABLE_REPOSITORIES: Metric = Metric {

@@ -150,11 +150,13 @@ impl Meter {
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
     }
 
-    /// What was counted, about every node that is configured; without an answer the old numbers are taken away.
+    /// What was counted, about every node that is configured; without an answer the old numbers are taken away. Who leads
+    /// how many is told only where each repository has a primary: elsewhere the gauge is [`Meter::shard_primary`]'s.
     pub(crate) fn repositories<'a>(
         &self,
         nodes: impl IntoIterator<Item = &'a NodeId>,
         counts: Option<&[RepositoriesCount]>,
+        each_has_a_primary: bool,
     ) {
         let Some(to) = self.to() else { return };
         // Exact up to 2⁵³.
@@ -172,7 +174,9 @@ impl Meter {
         }
         let mut virtual_storages = BTreeSet::new();
         for names in nodes.into_iter().map(names) {
-            tell(&metrics::PRIMARIES, &names, led.get(&names).copied().unwrap_or(0));
+            if each_has_a_primary {
+                tell(&metrics::PRIMARIES, &names, led.get(&names).copied().unwrap_or(0));
+            }
             virtual_storages.insert(names[0]);
         }
         for named in virtual_storages {

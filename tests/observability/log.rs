@@ -235,6 +235,9 @@ async fn a_demotion_of_a_virtual_storage_is_told_once_and_the_gauge_shows_nobody
     assert_eq!(one.shard(&vs()).await.unwrap().names().primary.as_str(), "g1");
     let shown = || ["g1", "g2", "g3"].map(|node| recording.value(&PRIMARIES, &["v", node]));
     assert_eq!(shown(), [Some(1.0), Some(0.0), Some(0.0)]);
+    world.repository("r", &["g2"]).await;
+    one.repositories_count().await.unwrap();
+    assert_eq!(shown(), [Some(1.0), Some(0.0), Some(0.0)], "no count of repositories, but who leads them all");
     for node in ["g1", "g2", "g3"] {
         world.node(node).answers(DEAD);
     }

@@ -140,9 +140,10 @@ impl VirtualStorageElectorConfig {
             let shard = |storage, epoch| {
                 (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), epoch))
             };
-            let stands = facts.recorded.as_ref();
-            let leads = stands.filter(|stands| !stands.demoted).map(|stands| &stands.storage);
-            self.primaries.hear(virtual_storage, nodes, leads, stands.and_then(|stands| stands.epoch));
+            if let Some(stands) = &facts.recorded {
+                let leads = (!stands.demoted).then_some(&stands.storage);
+                self.primaries.hear(virtual_storage, nodes, leads, stands.epoch);
+            }
             match decide_shard(&facts, nodes, &settings, &proposer) {
                 ShardDecision::Keep { storage, epoch } => return Ok(shard(storage, epoch)),
                 ShardDecision::NoCandidate(stands) => return Err(no_candidate(stands)),
