@@ -40,8 +40,16 @@ const SEALED: &[(&str, &[&str])] = &[
 ];
 
 /// What an actor may name of `actors` beside itself: what it is handed, and never another actor.
-const HANDED_IN: &[&str] =
-    &["actors::cells", "actors::clock", "actors::relay", "actors::Cells", "actors::LocalView", "actors::Relay"];
+const HANDED_IN: &[&str] = &[
+    "actors::cells",
+    "actors::clock",
+    "actors::reconfigure",
+    "actors::relay",
+    "actors::Cells",
+    "actors::LocalView",
+    "actors::Reconfigure",
+    "actors::Relay",
+];
 
 /// Which part may name which dependency. Every dependency needs a row; `""` stands for all parts.
 const CRATES: &[(&str, &[&str])] = &[

@@ -24,14 +24,16 @@ mod health_manager;
 mod node;
 mod node_handle;
 mod notifier;
+mod reconfigure;
 mod relay;
 
 pub use cells::{Cells, LocalView};
 pub use elector::{ElectorConfig, PerRepositoryElector};
-pub use guardian::{ChildSpec, Guardian};
+pub use guardian::{Change, ChildKey, ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
 pub use node::{NodeActor, NodeSpec};
-pub use node_handle::NodeHandle;
+pub use node_handle::{NodeHandle, NodePlace};
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
+pub use reconfigure::Reconfigure;
 pub use relay::Relay;

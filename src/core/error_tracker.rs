@@ -116,6 +116,12 @@ impl ErrorTracker {
         Self { limits, reads: breaker(limits.reads), writes: breaker(limits.writes) }
     }
 
+    /// What it goes by.
+    #[must_use]
+    pub fn limits(&self) -> ErrorLimits {
+        self.limits
+    }
+
     /// So many calls of this kind failed. While the kind keeps the node out, more of them say nothing new.
     pub fn failed(&mut self, now: Timestamp, kind: Traffic, count: u32) {
         let window = self.limits.window;

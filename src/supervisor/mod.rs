@@ -4,8 +4,12 @@
 //! handler, no runtime of its own. All its actors live on the arbiter that started it, for waking another thread costs
 //! a hundred times what a message on the same one does. Two supervisors fit in one process.
 
+mod gate;
+mod nodes;
 mod open;
+mod reload;
 mod repositories;
+mod storages;
 mod wiring;
 
 pub use wiring::Ports;
@@ -33,9 +37,10 @@ use crate::{
     transport::Transport,
 };
 use actix::prelude::*;
+use gate::Gate;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -55,12 +60,18 @@ pub struct Supervisor<C = DefaultConnection> {
 }
 
 struct Inner<C> {
-    heartbeat: Duration,
     request_timeout: Duration,
     store: Arc<dyn Store>,
+    transport: Arc<dyn Transport<Connection = C>>,
     cells: Arc<Cells>,
-    nodes: Vec<NodeHandle<C>>,
+    /// What it works by now.
+    config: watch::Sender<Arc<Config>>,
+    /// In order of configuration.
+    nodes: watch::Sender<Arc<[NodeHandle<C>]>>,
+    /// Held by a reload from beginning to end.
+    wires: Mutex<reload::Wires<C>>,
     guardian: Addr<Guardian>,
+    gate: Gate,
     tick: Relay<Tick>,
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
@@ -124,7 +135,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(problem) = too_slow_for(config.heartbeat, &stored.settings) {
             return Err(ConfigError { problems: vec![problem] }.into());
         }
-        let supervisor = Supervisor { inner: Arc::new(wiring::wire(&config, ports, stored)?) };
+        let supervisor = Supervisor { inner: Arc::new(wiring::wire(config.clone(), ports, stored)?) };
         if let Err(error) = supervisor.ready(began + config.start_timeout, &config).await {
             supervisor.stop().await;
             return Err(error);
@@ -161,8 +172,11 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         Ok(())
     }
 
-    /// Stops gracefully: the row and the votes are removed, all actors end. Stopping twice is harmless.
+    /// Stops gracefully: no lookup begins any more, those under way are waited for, no longer than
+    /// `graceful_stop_timeout`; then the row and the votes are removed, and all actors end. Stopping twice is harmless.
     pub async fn stop(&self) {
+        let patience = self.inner.config.borrow().graceful_stop_timeout;
+        self.inner.gate.close(patience).await;
         let _ = timeout(self.inner.request_timeout, self.inner.leave.send(Leave)).await;
         let _ = timeout(self.inner.request_timeout, self.inner.guardian.send(StopAll)).await;
     }
@@ -181,6 +195,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(end) = self.ended() {
             return Err(end);
         }
+        let Some(_inside) = self.inner.gate.enter() else { return Err(Error::Stopped) };
         // The elector keeps its own deadline; this one is for an elector that is being rebuilt.
         let limit = self.inner.request_timeout + Duration::from_millis(100);
         match timeout(limit, self.inner.elector.send(GetPrimary(target.clone()))).await {
@@ -208,16 +223,22 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         self.inner.cells.consensus.subscribe()
     }
 
-    /// Every configured node, in order of configuration.
+    /// Every configured node, in order of configuration. A reload changes which they are.
     #[must_use]
-    pub fn nodes(&self) -> &[NodeHandle<C>] {
-        &self.inner.nodes
+    pub fn nodes(&self) -> Arc<[NodeHandle<C>]> {
+        Arc::clone(&self.inner.nodes.borrow())
     }
 
     /// One node; `None` if it is not configured here.
     #[must_use]
-    pub fn node(&self, node: &NodeId) -> Option<&NodeHandle<C>> {
-        self.inner.nodes.iter().find(|handle| handle.node() == node)
+    pub fn node(&self, node: &NodeId) -> Option<NodeHandle<C>> {
+        self.inner.nodes.borrow().iter().find(|handle| handle.node() == node).cloned()
+    }
+
+    /// What this supervisor works by now: what it was started with, or the last reload.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.inner.config.borrow())
     }
 
     /// The registration under which this supervisor votes; `None` while it has none.
@@ -265,7 +286,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             let what = format!("{:?} is not allowed: a running cluster stays {:?}", wanted.profile, current);
             problems.push(Problem::new("settings.profile", what));
         }
-        problems.extend(too_slow_for(self.inner.heartbeat, wanted));
+        problems.extend(too_slow_for(self.inner.config.borrow().heartbeat, wanted));
         if !problems.is_empty() {
             return Err(ConfigError { problems }.into());
         }

@@ -14,9 +14,7 @@ use crate::{
         quorum::QuorumPolicy,
     },
     error::Error,
-    store::{
-        Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, StorageChange, StoreError,
-    },
+    store::{Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, StoreError},
 };
 use std::{collections::BTreeSet, future::Future};
 
@@ -24,13 +22,25 @@ use std::{collections::BTreeSet, future::Future};
 const ROUNDS_MAX: u32 = 3;
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
-    /// Creates a repository at generation 0. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
+    /// Creates a repository at generation 0. If it names no assignments, and its virtual storage has a
+    /// `default_replication_factor`, it is assigned to that many storages: its primary, then those that hold a replica
+    /// from the start, then others by lot. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
     /// `PathTaken` or `IdTaken`, [`Error::StoreUnavailable`].
     pub async fn repository_create(&self, new: &NewRepository) -> Result<Created, Error> {
-        if self.configured(&new.virtual_storage).is_empty() {
+        let config = self.config();
+        let cluster = config.virtual_storages.iter().find(|cluster| cluster.name == new.virtual_storage);
+        let Some(cluster) = cluster else {
             return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
+        };
+        let factor = cluster.default_replication_factor;
+        if factor == 0 || !new.assignments.is_empty() {
+            return self.done(self.inner.store.repository_create(new)).await;
         }
-        self.done(self.inner.store.repository_create(new)).await
+        let configured: BTreeSet<Storage> = cluster.nodes.iter().map(|node| node.storage.clone()).collect();
+        let here = new.replicas.iter().filter(|storage| configured.contains(*storage)).cloned().collect();
+        let assigned = assignment::plan(factor, &configured, &here, new.primary.as_ref(), lot())?;
+        let new = NewRepository { assignments: assigned.into_iter().collect(), ..new.clone() };
+        self.done(self.inner.store.repository_create(&new)).await
     }
 
     /// Everything that an election of this repository would rest on. Errors: [`Error::RepositoryNotFound`],
@@ -148,28 +158,23 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         Err(Error::Contended)
     }
 
-    /// Sets a storage's priority or draining; what is `None` stays.
-    pub async fn storage_update(&self, node: &NodeId, change: StorageChange) -> Result<(), Error> {
-        self.within(self.inner.store.storage_update(node, change)).await
-    }
-
     /// A node that may serve a read: up as this supervisor sees it, and up to date; by lot among several, the primary
     /// if there is none. Errors: as [`Supervisor::primary`].
     pub async fn synced_node(&self, target: &Target) -> Result<NodeHandle<C>, Error> {
         let facts = self.repository(target).await?.facts;
         let current = facts.replicas.iter().filter(|replica| facts.generation == Some(replica.generation));
-        let serving: Vec<&NodeHandle<C>> = current
+        let serving: Vec<NodeHandle<C>> = current
             .filter_map(|replica| self.node(&NodeId::new(facts.virtual_storage.clone(), replica.storage.clone())))
             .filter(|handle| handle.is_healthy())
             .collect();
         let pick = usize::try_from(lot()).unwrap_or(0).checked_rem(serving.len()).unwrap_or(0);
         if let Some(handle) = serving.get(pick) {
             self.inner.meter.read_routed(handle.node());
-            return Ok((*handle).clone());
+            return Ok(handle.clone());
         }
         let primary = self.primary(target).await?;
         let node = NodeId::new(primary.virtual_storage, primary.storage.clone());
-        let handle = self.node(&node).filter(|handle| handle.is_healthy()).cloned();
+        let handle = self.node(&node).filter(NodeHandle::is_healthy);
         if handle.is_some() {
             self.inner.meter.read_routed(&node);
         }
@@ -199,8 +204,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// The storages of a virtual storage that are configured here.
     fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
-        let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == *virtual_storage);
-        here.map(|handle| handle.storage().clone()).collect()
+        let config = self.config();
+        let clusters = config.virtual_storages.iter().filter(|cluster| cluster.name == *virtual_storage);
+        clusters.flat_map(|cluster| cluster.nodes.iter().map(|node| node.storage.clone())).collect()
     }
 
     /// One call of the store within the request's deadline.

@@ -1,23 +1,29 @@
 //! Builds the actors from a configuration and its ports, and hands each its neighbours.
 
-use super::Inner;
+use super::{
+    Inner,
+    gate::Gate,
+    nodes::{self, Neighbours, Wire},
+    reload::{Wires, handles},
+};
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
-        Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, Notifier, PerRepositoryElector,
+        Relay, Subscribers, works_in_rounds,
     },
-    config::{Config, ConfigError, Problem, Secret},
+    config::{Config, ConfigError, Problem},
     core::{
         ids::{NodeId, SupervisorName},
         monitor::SettingsInForce,
     },
     error::Error,
     store::{Store, StoredSettings},
-    telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
-    transport::{Link, NodeAddress, Transport},
+    telemetry::{HEALTH_MANAGER, Meter},
+    transport::Transport,
 };
 use actix::prelude::*;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{Mutex, watch};
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -42,83 +48,54 @@ impl<T> Ports<T> {
     }
 }
 
-struct OpenedNode<C> {
-    node: NodeId,
-    address: NodeAddress,
-    token: Option<Secret>,
-    link: Link<C>,
-}
-
 /// Starts everything; nothing if an address or the name is not allowed.
 pub(super) fn wire<T: Transport>(
-    config: &Config,
+    config: Config,
     ports: Ports<T>,
     stored: StoredSettings,
 ) -> Result<Inner<T::Connection>, Error> {
-    let opened = open_nodes(config, &ports.transport)?;
+    let opened = nodes::open(&ports.transport, config.nodes())?;
     let meter = ports.meter;
-    let name = supervisor_name(config)?;
+    let name = supervisor_name(&config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-    let rounds = works_in_rounds(stored.settings.profile);
+    let in_rounds = works_in_rounds(stored.settings.profile);
     let (tick, leave, elector, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
-    let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
+    let (reports, rounds) = (Relay::vacant(), Relay::vacant());
+    let neighbours =
+        Neighbours { reports, rounds, in_rounds, latency: ports.transport.latency(), meter: meter.clone() };
 
-    let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
-    // Hard evidence is confirmed by a second probe; the second on top is for an actor that is being rebuilt.
-    let check_limit = config.health.timeout * 2 + Duration::from_secs(1);
-    let latency = ports.transport.latency();
-    for OpenedNode { node, address, token, link } in opened {
-        let (probe, round, health, check) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
-        let local = cells.local.subscribe();
-        let handle = NodeHandle::new(node.clone(), address, &link, local, health.clone(), check.clone());
-        handles.push(handle.with_token(token).with_check_limit(check_limit));
-        watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
-        let probes = MeteredProbe::around(link.probe, &node, &meter);
-        let spec = NodeSpec {
-            node,
-            probe: probes,
-            thresholds: config.health.thresholds,
-            timeout: config.health.timeout,
-            interval: (!rounds).then_some(config.health.interval),
-            reports: reports.clone(),
-            rounds: round_reports.clone(),
-            errors: config.health.errors,
-            traffic: link.traffic,
-            latency: Arc::clone(&latency),
-        };
-        let label = format!("node {}", spec.node);
-        children.push(ChildSpec::new(
-            label,
-            move || NodeActor::new(spec.clone()),
-            move |address: &Addr<NodeActor>| {
-                probe.set(address.clone().recipient());
-                round.set(address.clone().recipient());
-                health.set(address.clone().recipient());
-                check.set(address.clone().recipient());
-            },
-        ));
+    let (mut children, mut running) = (Vec::new(), BTreeMap::new());
+    for opened in opened {
+        let (wire, child) = Wire::new(opened, &config, &cells, &neighbours);
+        running.insert(wire.watched.node.clone(), wire);
+        children.push(child);
     }
+    let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
     let manager = HealthManagerConfig {
         name: name.clone(),
         address: config.listen.clone(),
-        heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
+        heartbeat: None,
         // One call that hangs must not be a whole lapse.
         store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
         round_timeout: config.health.timeout,
         store: ports.store.clone(),
         cells: Arc::clone(&cells),
-        nodes: watched,
+        nodes: Vec::new(),
     };
-    let places = (tick.clone(), leave.clone(), reports, round_reports);
+    let manager = watch::Sender::new(followed(&manager, &config, in_rounds, &order, &running));
+    let (built_from, reconfigure) = (manager.subscribe(), Relay::vacant());
+    let (reports, rounds) = (neighbours.reports.clone(), neighbours.rounds.clone());
+    let places = (tick.clone(), leave.clone(), reports, rounds, reconfigure.clone());
     let beats = meter.clone();
     children.push(ChildSpec::new(
         HEALTH_MANAGER,
-        move || HealthManager::new(manager.clone()).metered(beats.clone()),
+        move || HealthManager::new(built_from.borrow().clone()).metered(beats.clone()),
         move |address: &Addr<HealthManager>| {
             places.0.set(address.clone().recipient());
             places.1.set(address.clone().recipient());
             places.2.set(address.clone().recipient());
             places.3.set(address.clone().recipient());
+            places.4.set(address.clone().recipient());
         },
     ));
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
@@ -143,12 +120,15 @@ pub(super) fn wire<T: Transport>(
         move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
     ));
     Ok(Inner {
-        heartbeat: config.heartbeat,
         request_timeout: config.request_timeout,
         store: ports.store,
+        transport: Arc::new(ports.transport),
         cells,
-        nodes: handles,
+        nodes: watch::Sender::new(handles(&order, &running)),
+        wires: Mutex::new(Wires { nodes: running, neighbours, manager, reconfigure }),
+        config: watch::Sender::new(Arc::new(config)),
         guardian: Guardian::new(children).metered(meter.clone()).start(),
+        gate: Gate::new(),
         meter,
         tick,
         leave,
@@ -158,18 +138,19 @@ pub(super) fn wire<T: Transport>(
     })
 }
 
-fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
-    let (mut opened, mut problems) = (Vec::new(), Vec::new());
-    for (node, configured) in config.nodes() {
-        match configured.address.parse::<NodeAddress>() {
-            Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
-            Ok(address) => match transport.open(&address, configured.token.as_ref()) {
-                Ok(link) => opened.push(OpenedNode { node, address, token: configured.token.clone(), link }),
-                Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
-            },
-        }
-    }
-    if problems.is_empty() { Ok(opened) } else { Err(ConfigError { problems }) }
+/// What the HealthManager works by under a configuration: its times, and who is watched, in order of configuration.
+pub(super) fn followed<C>(
+    before: &HealthManagerConfig,
+    config: &Config,
+    in_rounds: bool,
+    order: &[NodeId],
+    running: &BTreeMap<NodeId, Wire<C>>,
+) -> HealthManagerConfig {
+    let mut manager = before.clone();
+    manager.heartbeat = Some(if in_rounds { config.health.interval } else { config.heartbeat });
+    manager.round_timeout = config.health.timeout;
+    manager.nodes = order.iter().filter_map(|node| running.get(node)).map(|wire| wire.watched.clone()).collect();
+    manager
 }
 
 /// An error with everything beneath it, in one line.
@@ -177,14 +158,10 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     crate::telemetry::Causes(error).to_string()
 }
 
-/// The configured name, else `host:listen` (seed: `GeneratePraefectName`).
+/// The configured name, else `host:listen`.
 fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
-    if let Some(name) = &config.name {
-        return Ok(name.clone());
-    }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let listen = config.listen.as_deref().unwrap_or_default();
-    SupervisorName::new(format!("{host}:{listen}"))
+    SupervisorName::generate(config.name.as_ref(), &host, config.listen.as_deref())
         .map_err(|error| ConfigError { problems: vec![Problem::new("name", error.to_string())] })
 }
 

@@ -6,6 +6,7 @@ mod guardian;
 mod health;
 mod nodes;
 mod notifier;
+mod reload;
 mod supervisor;
 mod traffic;
 mod world;
