@@ -54,15 +54,13 @@ pub enum Error {
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
-    /// Others changed the repository three times while this lookup tried to.
-    #[error("others kept changing the repository")]
+    /// Three times in a row others had changed the repository before this could, or the server behind the connection was
+    /// another one and a new era began. Nothing was changed.
+    #[error("others kept changing the repository, or the database kept being replaced")]
     Contended,
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
     StaleEpoch(Current),
-    /// The database is not the one that the era was recorded for; a new era has begun.
-    #[error("the database was replaced; a new era begins")]
-    DatabaseBehind,
     /// A rule forbids it.
     #[error("{0}")]
     Refused(Refused),
@@ -166,7 +164,7 @@ impl Error {
             | Error::NotReady { .. }
             | Error::Stopped => GrpcCode::Unavailable,
             Error::PrimaryOutdated { .. } | Error::StaleEpoch(_) | Error::Refused(_) => GrpcCode::FailedPrecondition,
-            Error::Contended | Error::DatabaseBehind => GrpcCode::Aborted,
+            Error::Contended => GrpcCode::Aborted,
             Error::Busy => GrpcCode::ResourceExhausted,
             Error::Timeout(_) => GrpcCode::DeadlineExceeded,
             Error::StoreUnavailable(error) if error.is_transient() => GrpcCode::Unavailable,

@@ -148,6 +148,8 @@ impl Ground {
             let registration = Registration {
                 name: name.clone(),
                 previous: None,
+                process: name.as_str().parse()?,
+                attempt: 1,
                 address: None,
                 version: "bench".to_owned(),
                 nodes: watched.clone(),

@@ -3,7 +3,7 @@
 use crate::core::{
     consensus::Consensus,
     epoch::Revision,
-    ids::{Incarnation, NodeId, Voter},
+    ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -28,6 +28,9 @@ pub struct Cells {
     /// The database's last complaint; `None` while it answers.
     pub complaint: watch::Sender<Option<String>>,
     last_incarnation: watch::Sender<Option<Incarnation>>,
+    ignored: watch::Sender<Vec<String>>,
+    process: ProcessToken,
+    attempts: watch::Sender<i64>,
 }
 
 impl Cells {
@@ -42,7 +45,24 @@ impl Cells {
             ended: watch::Sender::new(None),
             complaint: watch::Sender::new(None),
             last_incarnation: watch::Sender::new(None),
+            ignored: watch::Sender::new(Vec::new()),
+            process: random_process(),
+            attempts: watch::Sender::new(0),
         })
+    }
+    /// Takes the names of rows that count as nobody; answers those that the last read did not have.
+    pub(super) fn ignored(&self, names: Vec<String>) -> Vec<String> {
+        let before = self.ignored.send_replace(names);
+        self.ignored.borrow().iter().filter(|name| !before.contains(name)).cloned().collect()
+    }
+    /// Who this process is to the database, for as long as it runs.
+    pub(super) fn process(&self) -> &ProcessToken {
+        &self.process
+    }
+    /// The number of the next registration. It outlives the HealthManager, so that none of its successors' is older.
+    pub(super) fn next_attempt(&self) -> i64 {
+        self.attempts.send_modify(|attempts| *attempts = attempts.saturating_add(1));
+        *self.attempts.borrow()
     }
     /// The revision of the last published consensus.
     #[must_use]
@@ -59,5 +79,12 @@ impl Cells {
             self.last_incarnation.send_replace(Some(voter.incarnation));
         }
         self.voter.send_replace(voter);
+    }
+}
+
+fn random_process() -> ProcessToken {
+    match ProcessToken::new(uuid::Uuid::new_v4().to_string()) {
+        Ok(token) => token,
+        Err(error) => unreachable!("a uuid is a name: {error}"),
     }
 }

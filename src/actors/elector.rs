@@ -91,7 +91,6 @@ impl ElectorConfig {
         {
             return Err(Error::VirtualStorageNotFound(virtual_storage.clone()));
         }
-        let mut replaced = false;
         for _ in 0..ROUNDS_MAX {
             let Some(read) = self.store.election_facts(target).await? else { return Err(Error::RepositoryNotFound) };
             let (facts, settings) = (read.facts, read.settings.settings);
@@ -114,8 +113,8 @@ impl ElectorConfig {
                             telemetry::primary_changed(&elected, election.from.as_ref(), election.why);
                             return Ok(elected);
                         }
-                        CasOutcome::Lost => replaced = false,
-                        CasOutcome::EraChanged => replaced = true,
+                        // Read again: the winner's row, or the same row in the era that has begun.
+                        CasOutcome::Lost | CasOutcome::EraChanged => {}
                     }
                 }
                 Decision::Demote { from, why } => {
@@ -125,13 +124,13 @@ impl ElectorConfig {
                             telemetry::primary_demoted(facts.repository, &from, why);
                             return Err(Error::NoPrimary);
                         }
-                        CasOutcome::Lost => replaced = false,
-                        CasOutcome::EraChanged => replaced = true,
+                        // Read again: the winner's row, or the same row in the era that has begun.
+                        CasOutcome::Lost | CasOutcome::EraChanged => {}
                     }
                 }
             }
         }
-        Err(if replaced { Error::DatabaseBehind } else { Error::Contended })
+        Err(Error::Contended)
     }
 
     /// Commits a proposal. An answer that was lost is asked for again under the same decision, which finds its own

@@ -22,7 +22,10 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 /// Reports that may wait: 4,096 nodes may report in one burst; what does not fit is made good by the next probe's.
 const MAILBOX: usize = 4_096;
@@ -68,6 +71,8 @@ pub struct HealthManager {
     /// When the heartbeat or round under way began, until all votes were read back.
     round_began: Option<Instant>,
     timer: Option<SpawnHandle>,
+    /// Somebody waits to hear which row is to be removed, while a registration is still on its way.
+    departure: Option<oneshot::Sender<Voter>>,
 }
 
 impl HealthManager {
@@ -84,7 +89,8 @@ impl HealthManager {
             // Whoever took the name must not lose it because its predecessor died once more. Nothing is left to be done.
             let _ = monitor.handle(clock.now(), Input::Stop);
         }
-        Self { config, monitor, clock, meter: Meter::default(), round_began: None, timer: None }
+        let (meter, round_began, departure, timer) = (Meter::default(), None, None, None);
+        Self { config, monitor, clock, meter, round_began, departure, timer }
     }
 
     /// Rounds and the consensus are measured there.
@@ -98,6 +104,9 @@ impl HealthManager {
         for effect in self.monitor.handle(self.clock.now(), input) {
             self.perform(effect, ctx);
         }
+        if !self.monitor.is_leaving() {
+            self.departure = None;
+        }
     }
 
     /// The only place that does I/O.
@@ -108,6 +117,8 @@ impl HealthManager {
                 let registration = Registration {
                     name: self.config.name.clone(),
                     previous,
+                    process: self.config.cells.process().clone(),
+                    attempt: self.config.cells.next_attempt(),
                     address: self.config.address.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     nodes,
@@ -141,11 +152,13 @@ impl HealthManager {
             }
             Effect::ReadFacts => {
                 let (began, meter) = (self.round_began.take(), self.meter.clone());
+                let cells = Arc::clone(&self.config.cells);
                 self.ask(ctx, async move { store.health_facts().await }, move |answer| {
                     if let (Some(began), true) = (began, answer.is_some()) {
                         meter.round(began.elapsed());
                     }
                     let read = answer.map(|read| {
+                        cells.ignored(read.ignored).iter().for_each(|name| telemetry::supervisor_ignored(name));
                         let stored = read.settings;
                         (read.facts, SettingsInForce { revision: stored.revision, settings: stored.settings })
                     });
@@ -183,7 +196,10 @@ impl HealthManager {
                 self.config.cells.ended.send_replace(Some(worry));
             }
             // Performed by the handler of `Leave`, which waits for it.
-            Effect::Leave(_) => {}
+            Effect::Leave(voter) => {
+                // Whoever waited for it may have given up; then the row lapses.
+                let _ = self.departure.take().map(|waiting| waiting.send(voter));
+            }
         }
     }
 
@@ -243,6 +259,7 @@ fn register_reply(outcome: Registered) -> RegisterReply {
     match outcome {
         Registered::Registered { incarnation, at } => RegisterReply::Registered { incarnation, at },
         Registered::NameInUse { held_by } => RegisterReply::NameInUse { held_by },
+        Registered::Superseded { by } => RegisterReply::Superseded { by },
     }
 }
 
@@ -321,14 +338,15 @@ impl Handler<GetHealthConsensus> for HealthManager {
 
 impl Handler<Leave> for HealthManager {
     type Result = ResponseFuture<bool>;
-    fn handle(&mut self, _: Leave, _: &mut Context<Self>) -> ResponseFuture<bool> {
-        let effects = self.monitor.handle(self.clock.now(), Input::Stop);
-        let leaving: Option<Voter> =
-            effects.into_iter().find_map(|effect| if let Effect::Leave(voter) = effect { Some(voter) } else { None });
+    fn handle(&mut self, _: Leave, ctx: &mut Context<Self>) -> ResponseFuture<bool> {
+        let (told, leaving) = oneshot::channel();
+        self.departure = Some(told);
+        // Feeds the effect, if there is one, into the channel; without any it is closed, unless one is still to come.
+        self.feed(Input::Stop, ctx);
         self.config.cells.registered(None);
         let (store, limit) = (Arc::clone(&self.config.store), self.config.store_timeout);
         Box::pin(async move {
-            let Some(voter) = leaving else { return false };
+            let Ok(Ok(voter)) = timeout(limit, leaving).await else { return false };
             matches!(timeout(limit, store.supervisor_remove(&voter)).await, Ok(Ok(true)))
         })
     }

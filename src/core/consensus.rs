@@ -145,9 +145,12 @@ pub fn tally(
 
 /// The opinion that a row stands for under policy `majority`; `None` if its writer is no part of the electorate.
 fn opinion_of(vote: &VoteRow, supervisors: &[SupervisorRow], settings: &Settings) -> Option<Opinion> {
-    let Some(opinion) = vote.opinion else { return foreign_opinion(vote) };
-    let writer = supervisors.iter().find(|row| row.name == vote.supervisor).filter(|row| row.is_live(settings))?;
-    Some(if vote.incarnation == Some(writer.incarnation) { opinion } else { Opinion::None })
+    let Some(writer) = supervisors.iter().find(|row| row.name == vote.supervisor) else {
+        return vote.opinion.is_none().then(|| foreign_opinion(vote)).flatten();
+    };
+    let said = vote.opinion.filter(|_| vote.incarnation == Some(writer.incarnation));
+    // What a Praefect of this name said before it was replaced is nothing that its successor has said.
+    writer.is_live(settings).then_some(said.unwrap_or(Opinion::None))
 }
 
 /// A Praefect votes by two timestamps. One that stopped trying is a voter without an opinion until it is forgotten:
@@ -195,12 +198,13 @@ impl HealthFacts {
         youngest.into_iter().map(row).collect()
     }
 
-    /// Whether a Praefect votes here too: then every row is stamped every round, so that it reads us correctly.
+    /// Whether a Praefect votes here too: then every row is stamped every round, so that it reads us correctly. Rows of a
+    /// name that is registered are ours, whoever wrote them before.
     #[must_use]
     pub fn foreign_voter_is_live(&self) -> bool {
-        self.votes
-            .iter()
-            .any(|vote| vote.opinion.is_none() && vote.contact_age.is_some_and(|age| age.is_within(FOREIGN_VOTER_TTL)))
+        let is_ours = |name: &SupervisorName| self.supervisors.iter().any(|row| row.name == *name);
+        let tried = |vote: &VoteRow| vote.contact_age.is_some_and(|age| age.is_within(FOREIGN_VOTER_TTL));
+        self.votes.iter().any(|vote| vote.opinion.is_none() && tried(vote) && !is_ours(&vote.supervisor))
     }
 
     /// The consensus about every node that anybody votes on. It may name nodes that this supervisor does not watch.

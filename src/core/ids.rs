@@ -112,6 +112,11 @@ name!(
     ClusterId, "cluster id", NAME_CHARS_MAX
 );
 name!(
+    /// The random identity of one process that supervises, made at its start: by it a process knows a registration of its
+    /// own whose answer was lost. It is no secret.
+    ProcessToken, "process token", NAME_CHARS_MAX
+);
+name!(
     /// The identity of one decision, made by its proposer so that a retry finds its own.
     DecisionId, "decision id", NAME_CHARS_MAX
 );

@@ -81,23 +81,40 @@ pub(super) fn members(op: StoreOp, json: &str) -> Result<Vec<MemberRow>, StoreEr
     Ok(decode::<Vec<MemberDoc>>(op, json)?.into_iter().filter_map(MemberDoc::row).collect())
 }
 
+/// The rows of supervisors, `{"name","incarnation","heartbeat_age","registered_age","recused"}`. One that we would not
+/// have written (a name that is not allowed, a stamp without an end) is nobody's: it must cost itself, not everybody.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct SupervisorDocs(Vec<serde_json::Value>);
+
+impl SupervisorDocs {
+    /// The rows that stand for somebody, and the names of those that do not.
+    fn rows(self) -> (Vec<SupervisorRow>, Vec<String>) {
+        let (mut rows, mut ignored) = (Vec::new(), Vec::new());
+        for doc in self.0 {
+            match SupervisorRow::deserialize(&doc) {
+                Ok(row) => rows.push(row),
+                Err(_) => ignored.push(doc.get("name").unwrap_or_default().to_string().chars().take(80).collect()),
+            }
+        }
+        (rows, ignored)
+    }
+}
+
 /// `{"at","settings","votes":[..],"supervisors":[..]}`
 #[derive(Deserialize)]
 pub(super) struct HealthDoc {
     at: DatabaseTime,
     settings: StoredSettings,
     votes: Vec<VoteDoc>,
-    supervisors: Vec<SupervisorRow>,
+    supervisors: SupervisorDocs,
 }
 
 impl From<HealthDoc> for HealthSnapshot {
     fn from(doc: HealthDoc) -> HealthSnapshot {
         let votes = doc.votes.into_iter().filter_map(VoteDoc::row).collect();
-        HealthSnapshot {
-            at: doc.at,
-            settings: doc.settings,
-            facts: HealthFacts { votes, supervisors: doc.supervisors },
-        }
+        let (supervisors, ignored) = doc.supervisors.rows();
+        HealthSnapshot { at: doc.at, settings: doc.settings, facts: HealthFacts { votes, supervisors }, ignored }
     }
 }
 
@@ -118,7 +135,7 @@ pub(super) struct ElectionDoc {
     replicas: Vec<ReplicaFacts>,
     assignments: Vec<Storage>,
     votes: Vec<VoteDoc>,
-    supervisors: Vec<SupervisorRow>,
+    supervisors: SupervisorDocs,
     members: Vec<MemberDoc>,
 }
 
@@ -138,7 +155,7 @@ impl From<ElectionDoc> for ElectionSnapshot {
             replicas: doc.replicas,
             assignments: doc.assignments,
             votes: doc.votes.into_iter().filter_map(VoteDoc::row).collect(),
-            supervisors: doc.supervisors,
+            supervisors: doc.supervisors.rows().0,
             members: doc.members.into_iter().filter_map(MemberDoc::row).collect(),
         };
         ElectionSnapshot { facts, settings: doc.settings }

@@ -5,7 +5,7 @@ use crate::core::{
     election::{ElectionFacts, Fence},
     epoch::{Epoch, Era, FactsVersion, Revision},
     ids::{
-        ClusterId, DecisionId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName,
+        ClusterId, DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName,
         VirtualStorage, Voter,
     },
     settings::Settings,
@@ -29,8 +29,14 @@ pub struct StoredSettings {
 pub struct Registration {
     /// Its stable name.
     pub name: SupervisorName,
-    /// The incarnation this same process had before, if any: taking its own place is no takeover.
+    /// The incarnation this same process had before, if any: taking its own place is no takeover, and whoever
+    /// registered after that is its successor.
     pub previous: Option<Incarnation>,
+    /// Which process asks: it finds its own registration again, even if the answer to that was lost.
+    pub process: ProcessToken,
+    /// The number of this registration among the process's own, growing from 1: one that lands late, after a later one,
+    /// changes nothing.
+    pub attempt: i64,
     /// Where it listens, for those who read the table.
     pub address: Option<String>,
     /// Its version, for those who read the table.
@@ -54,6 +60,12 @@ pub enum Registered {
     NameInUse {
         /// The holder.
         held_by: Incarnation,
+    },
+    /// Refused: a newer process has taken the name from this one, or this is an older registration of this process than
+    /// the one in force. Nothing was changed.
+    Superseded {
+        /// Whose the name is.
+        by: Incarnation,
     },
 }
 
@@ -110,6 +122,8 @@ pub struct HealthSnapshot {
     pub settings: StoredSettings,
     /// Votes and supervisors.
     pub facts: HealthFacts,
+    /// Names of supervisors' rows that nobody of us can have written; they count as nobody.
+    pub ignored: Vec<String>,
 }
 
 /// What one read says about one repository.

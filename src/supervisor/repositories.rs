@@ -18,7 +18,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, future::Future};
 
-/// How often facts that moved are read again before the caller hears `Contended`.
+/// How often a change is tried whose facts moved, or whose era did, before the caller hears `Contended`.
 const ROUNDS_MAX: u32 = 3;
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
@@ -34,13 +34,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         };
         let factor = cluster.default_replication_factor;
         if factor == 0 || !new.assignments.is_empty() {
-            return self.done(self.inner.store.repository_create(new)).await;
+            return self.done(|| self.inner.store.repository_create(new)).await;
         }
         let configured: BTreeSet<Storage> = cluster.nodes.iter().map(|node| node.storage.clone()).collect();
         let here = new.replicas.iter().filter(|storage| configured.contains(*storage)).cloned().collect();
         let assigned = assignment::plan(factor, &configured, &here, new.primary.as_ref(), lot())?;
         let new = NewRepository { assignments: assigned.into_iter().collect(), ..new.clone() };
-        self.done(self.inner.store.repository_create(&new)).await
+        self.done(|| self.inner.store.repository_create(&new)).await
     }
 
     /// Everything that an election of this repository would rest on. Errors: [`Error::RepositoryNotFound`],
@@ -52,7 +52,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Deletes a repository, by id. `fence` names the epoch and primary that the caller knows; without one only
     /// profile `praefect` takes it. Errors: [`Error::RepositoryNotFound`], [`Error::StaleEpoch`], [`Error::Refused`].
     pub async fn repository_delete(&self, repository: RepositoryId, fence: Option<&Fence>) -> Result<Deleted, Error> {
-        self.done(self.inner.store.repository_delete(repository, fence)).await
+        self.done(|| self.inner.store.repository_delete(repository, fence)).await
     }
 
     /// Changes a repository's path. Errors: as [`Supervisor::repository_delete`], and `Refused(PathTaken)`.
@@ -62,7 +62,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         to: &RelativePath,
     ) -> Result<(), Error> {
-        self.done(self.inner.store.repository_rename(repository, fence, to)).await
+        self.done(|| self.inner.store.repository_rename(repository, fence, to)).await
     }
 
     /// Acknowledges one write: it counts from the moment that this answers, and only then. `acknowledged` are the
@@ -77,7 +77,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         acknowledged: &BTreeSet<Storage>,
     ) -> Result<Generation, Error> {
-        self.done(self.inner.store.generation_increment(repository, fence, acknowledged)).await
+        self.done(|| self.inner.store.generation_increment(repository, fence, acknowledged)).await
     }
 
     /// Records that a replica now holds the data of `generation`, as after catching up. Errors: as
@@ -89,13 +89,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         storage: &Storage,
         generation: Generation,
     ) -> Result<(), Error> {
-        self.done(self.inner.store.generation_set(repository, fence, storage, generation)).await
+        self.done(|| self.inner.store.generation_set(repository, fence, storage, generation)).await
     }
 
     /// Marks a replica for deletion: it can no longer be elected. Errors: [`Error::Refused`] with `IsPrimary`,
     /// `ReplicaNotFound` or `DeletionPending`.
     pub async fn replica_mark(&self, repository: RepositoryId, storage: &Storage) -> Result<(), Error> {
-        self.done(self.inner.store.replica_mark(repository, storage)).await
+        self.done(|| self.inner.store.replica_mark(repository, storage)).await
     }
 
     /// Completes a deletion: the replica's row goes. Errors: as [`Supervisor::replica_mark`] and [`Error::StaleEpoch`].
@@ -105,7 +105,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         storage: &Storage,
     ) -> Result<(), Error> {
-        self.done(self.inner.store.replica_delete(repository, fence, storage)).await
+        self.done(|| self.inner.store.replica_delete(repository, fence, storage)).await
     }
 
     /// An operator's decision: this replica is the truth, whatever others hold. It becomes primary under a new epoch,
@@ -118,7 +118,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         expected: FactsVersion,
     ) -> Result<Epoch, Error> {
         let operator: Voter = self.voter().ok_or(Error::Stopped)?;
-        self.done(self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
+        self.done(|| self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
     }
 
     /// Replaces a repository's assignments if its facts are still at `expected`; empty: every configured storage.
@@ -128,7 +128,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         expected: FactsVersion,
         assignments: &BTreeSet<Storage>,
     ) -> Result<(), Error> {
-        self.done(self.inner.store.assignments_replace(repository, expected, assignments)).await
+        self.done(|| self.inner.store.assignments_replace(repository, expected, assignments)).await
     }
 
     /// The storages that should host a repository: those assigned that are configured here, and every configured one if
@@ -215,14 +215,21 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         tokio::time::timeout(limit, call).await.map_err(|_| Error::Timeout(limit))?.map_err(Error::from)
     }
 
-    async fn done<T>(&self, call: impl Future<Output = Result<Outcome<T>, StoreError>>) -> Result<T, Error> {
-        match self.within(call).await? {
-            Outcome::Done(done) => Ok(done),
-            Outcome::NotFound => Err(Error::RepositoryNotFound),
-            Outcome::Stale(current) => Err(Error::StaleEpoch(current)),
-            Outcome::EraChanged => Err(Error::DatabaseBehind),
-            Outcome::Refused(why) => Err(Error::Refused(why)),
+    /// A change. What met another server than the recorded one has changed nothing but the era: it starts over.
+    async fn done<T, Call>(&self, call: impl Fn() -> Call) -> Result<T, Error>
+    where
+        Call: Future<Output = Result<Outcome<T>, StoreError>>,
+    {
+        for _ in 0..ROUNDS_MAX {
+            match self.within(call()).await? {
+                Outcome::Done(done) => return Ok(done),
+                Outcome::NotFound => return Err(Error::RepositoryNotFound),
+                Outcome::Stale(current) => return Err(Error::StaleEpoch(current)),
+                Outcome::EraChanged => {}
+                Outcome::Refused(why) => return Err(Error::Refused(why)),
+            }
         }
+        Err(Error::Contended)
     }
 }
 

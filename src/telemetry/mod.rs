@@ -62,6 +62,10 @@ pub(crate) fn worry(name: &SupervisorName, worry: Worry) {
     }
 }
 
+pub(crate) fn supervisor_ignored(name: &str) {
+    warn!(row = name, "a row of supervisors that this software cannot have written counts as nobody");
+}
+
 pub(crate) fn store_failed(error: &StoreError) {
     // The operator matches on Praefect's text; what failed stands in the fields.
     error!(error = %Causes(error), operation = error.op().as_str(), "checking health failed");

@@ -260,6 +260,38 @@ async fn a_replaced_database_begins_a_new_era_and_the_lookup_goes_on() {
     assert!(after.epoch.unwrap().era() > before.epoch.unwrap().era());
 }
 
+/// A pooler that hands out another server each time: nothing is changed, and the caller may ask again.
+#[actix::test]
+async fn a_database_that_is_replaced_again_and_again_is_contended() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1", "g2"]).await;
+    let primary = one.primary(&path("r")).await.unwrap();
+    let names = [primary.storage.clone()].into();
+    let increment = async || one.generation_increment(primary.repository, primary.fence().as_ref(), &names).await;
+    world.store.replace_database();
+    increment().await.expect("once is noticed, and started over");
+    world.store.delay(ms(10));
+    let failing_over = actix::spawn({
+        let store = world.store.clone();
+        async move {
+            loop {
+                store.replace_database();
+                tokio::time::sleep(ms(1)).await;
+            }
+        }
+    });
+    let before = world.store.activity()[&StoreOp::GenerationIncrement].calls;
+    let answer = increment().await;
+    assert!(matches!(answer, Err(Error::Contended)), "{answer:?}");
+    assert!(answer.unwrap_err().is_retryable());
+    assert_eq!(world.store.activity()[&StoreOp::GenerationIncrement].calls, before + 3);
+    world.repository("new", &["g1", "g2"]).await;
+    let answer = one.primary(&path("new")).await;
+    assert!(matches!(answer, Err(Error::Contended)), "{answer:?}");
+    failing_over.abort();
+}
+
 #[actix::test]
 async fn the_replication_factor_names_its_storages() {
     let world = World::new(Profile::Default);

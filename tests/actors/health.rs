@@ -18,7 +18,7 @@ use quorate::{
         consensus::GetHealthConsensus,
         health::{GetHealthyNodes, GetNodeHealth, NodeReport, ProbeNow, RoundReport, RunRound, Tick},
     },
-    store::{StoreErrorKind, StoreOp, memory::MemoryStore},
+    store::{StoreErrorKind, StoreOp, memory::MemoryStore, memory::StoredVote},
     testing::{inbox::Inbox, probe::ScriptedNode, wait},
     transport::TrafficErrors,
 };
@@ -180,6 +180,65 @@ async fn a_cluster_at_rest_writes_nothing_but_heartbeats() {
         tokio::time::sleep(ms(500)).await;
     }
     assert_eq!(votes(&alone), before);
+}
+
+/// Praefect counts whoever tried within a minute and saw within ten seconds: nothing may stand still while it reads along.
+#[actix::test]
+async fn while_a_praefect_votes_every_heartbeat_stamps_every_row_and_then_no_more() {
+    let alone = Alone::registered(Profile::Default).await;
+    alone.report("g1", Opinion::Up).await;
+    alone.report("g2", Opinion::Down).await;
+    alone.verdict("g2", Verdict::Unhealthy).await;
+    let beat = async |praefect: bool| {
+        if praefect {
+            alone.store.foreign_vote(&name("p1"), &node("g1"), Some(ms(0)), Some(ms(0)));
+        }
+        alone.report("g1", Opinion::Up).await;
+        alone.report("g2", Opinion::Down).await;
+        alone.manager.send(Tick).await.unwrap();
+        tokio::time::sleep(ms(1_000)).await;
+    };
+    let rows = || alone.store.activity()[&StoreOp::VotesWrite].rows;
+    let before = rows();
+    beat(true).await;
+    assert_eq!(rows(), before, "known from the next read on");
+    for beats in 1..=12 {
+        beat(true).await;
+        assert_eq!(rows(), before + 2 * beats, "two rows a heartbeat");
+        let young = |vote: &StoredVote| vote.contact_age.is_some_and(|age| age.is_within(ms(1_500)));
+        let votes = alone.store.stored_votes();
+        assert!(votes.iter().filter(|vote| vote.supervisor == name("s1")).all(young), "{votes:?}");
+    }
+    // It is counted for a minute after it was last heard of.
+    for _ in 0..61 {
+        beat(false).await;
+    }
+    let after = rows();
+    for _ in 0..12 {
+        beat(false).await;
+    }
+    assert_eq!(rows(), after, "at rest nothing but heartbeats is written");
+}
+
+/// The same name, which was a Praefect's: its rows are ours from the registration on, and no reason to stamp anything.
+#[actix::test]
+async fn a_praefect_that_was_replaced_under_its_name_is_no_foreign_voter() {
+    let alone = alone(Profile::Default);
+    alone.store.foreign_vote(&name("s1"), &node("g1"), Some(ms(0)), Some(ms(0)));
+    alone.manager.send(Tick).await.unwrap();
+    let cells = alone.cells.clone();
+    wait::until("a first consensus", LIMIT, || cells.consensus.borrow().is_some()).await;
+    let known = alone.cells.consensus.borrow().clone().unwrap();
+    assert_eq!(known.verdict(&node("g1")), Verdict::Undecided, "what it saw is nothing that we have seen");
+    alone.report("g2", Opinion::Up).await;
+    alone.verdict("g2", Verdict::Healthy).await;
+    let rows = || alone.store.activity()[&StoreOp::VotesWrite].rows;
+    let before = rows();
+    for _ in 0..4 {
+        alone.manager.send(Tick).await.unwrap();
+        tokio::time::sleep(ms(1_000)).await;
+    }
+    assert_eq!(rows(), before);
 }
 
 #[actix::test]

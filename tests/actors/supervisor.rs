@@ -11,7 +11,7 @@ use quorate::{
         settings::Profile,
     },
     store::{HealthStore, Refused, StoreErrorKind, StoreOp},
-    testing::probe::ScriptedTransport,
+    testing::{probe::ScriptedTransport, wait},
     transport::{DialError, Link, NodeAddress, Transport},
 };
 use std::sync::{Arc, Mutex};
@@ -30,6 +30,15 @@ async fn two_supervisors_in_one_process_agree() {
     let after = two.primary(&path("r")).await.unwrap();
     assert_eq!(one.primary(&path("r")).await.unwrap(), after);
     assert_ne!(after.storage, primary.storage);
+}
+
+#[actix::test]
+async fn a_start_is_ready_for_the_first_question() {
+    let world = World::new(Profile::Default);
+    ["g1", "g2", "g3"].iter().for_each(|name| world.node(name).takes(ms(100)));
+    world.repository("r", &["g1"]).await;
+    let one = world.supervisor("s1").await;
+    assert_eq!(one.primary(&path("r")).await.unwrap().storage, storage("g1"));
 }
 
 #[actix::test]
@@ -168,4 +177,22 @@ async fn a_heartbeat_too_slow_for_the_stored_settings_is_refused_at_start_and_by
     let error = world.assemble(config).await.unwrap_err();
     assert!(matches!(&error, Error::Config(_)), "{error:?}");
     assert!(error.to_string().contains("voter_ttl = 5s"), "{error}");
+}
+
+/// Its registration is still on its way to the database when it is told to go.
+#[actix::test]
+async fn a_stop_during_a_registration_leaves_no_row() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.store.hold(StoreOp::SupervisorRegister);
+    world.store.shift_stamps(ms(60_000));
+    let store = world.store.clone();
+    wait::until("it lapsed and registers anew", LIMIT, || store.held(StoreOp::SupervisorRegister) == 1).await;
+    let (_, ()) = futures_util::future::join(one.stop(), async {
+        tokio::time::sleep(ms(500)).await;
+        world.store.release(StoreOp::SupervisorRegister);
+    })
+    .await;
+    let left = world.store.health_facts().await.unwrap().facts;
+    assert_eq!((left.supervisors, left.votes), (vec![], vec![]));
 }

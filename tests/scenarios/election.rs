@@ -133,10 +133,18 @@ async fn register(lab: &Lab, rule: Rule) -> Voter {
         return Voter { name, incarnation: Incarnation(0) };
     }
     let nodes = ALL.iter().map(|name| node("v", name)).collect();
-    let registration = Registration { name: name.clone(), previous: None, address: None, version: "1".into(), nodes };
+    let registration = Registration {
+        name: name.clone(),
+        previous: None,
+        process: name.as_str().parse().unwrap(),
+        attempt: 1,
+        address: None,
+        version: "1".into(),
+        nodes,
+    };
     match lab.store.supervisor_register(&registration).await.unwrap() {
         Registered::Registered { incarnation, .. } => Voter { name, incarnation },
-        other @ Registered::NameInUse { .. } => panic!("{other:?}"),
+        other @ (Registered::NameInUse { .. } | Registered::Superseded { .. }) => panic!("{other:?}"),
     }
 }
 

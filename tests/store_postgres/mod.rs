@@ -3,6 +3,7 @@
 mod connecting;
 mod drills;
 mod operations;
+mod voters;
 
 pub(crate) use crate::postgres::{GUARDED, PASSWORD, cluster, raw};
 pub(crate) use quorate::{
@@ -50,6 +51,8 @@ pub(crate) fn registration(name: &str) -> Registration {
     Registration {
         name: SupervisorName::new(name).unwrap(),
         previous: None,
+        process: uuid::Uuid::new_v4().to_string().parse().unwrap(),
+        attempt: 1,
         address: Some("127.0.0.1:1".into()),
         version: "1".into(),
         nodes: vec![node("g2"), node("g1"), node("g3")],

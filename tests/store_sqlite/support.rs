@@ -93,6 +93,8 @@ pub fn registration(name: &str, nodes: &[&str]) -> Registration {
     Registration {
         name: SupervisorName::new(name).unwrap(),
         previous: None,
+        process: uuid::Uuid::new_v4().to_string().parse().unwrap(),
+        attempt: 1,
         address: Some("127.0.0.1:1".into()),
         version: "0".into(),
         nodes: nodes.iter().map(|name| node(name)).collect(),
@@ -103,7 +105,7 @@ pub async fn register(store: &SqliteStore, name: &str) -> Voter {
     let registration = registration(name, &["g1", "g2", "g3"]);
     match store.supervisor_register(&registration).await.unwrap() {
         Registered::Registered { incarnation, .. } => Voter { name: registration.name, incarnation },
-        Registered::NameInUse { held_by } => panic!("in use by {held_by}"),
+        Registered::NameInUse { held_by: by } | Registered::Superseded { by } => panic!("in use by {by}"),
     }
 }
 

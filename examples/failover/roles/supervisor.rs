@@ -228,7 +228,6 @@ fn kind(error: &Error) -> &'static str {
         Error::ElectionPending(_) => "election_pending",
         Error::Contended => "contended",
         Error::StaleEpoch(_) => "stale_epoch",
-        Error::DatabaseBehind => "database_behind",
         Error::Refused(_) => "refused",
         Error::StoreUnavailable(_) => "store_unavailable",
         Error::Superseded { .. } => "superseded",

@@ -45,6 +45,11 @@ pub enum RegisterReply {
         /// Its incarnation.
         held_by: Incarnation,
     },
+    /// A newer process has taken the name from this one.
+    Superseded {
+        /// Its incarnation.
+        by: Incarnation,
+    },
 }
 
 /// The database's answer to a heartbeat.
@@ -198,8 +203,7 @@ pub enum Effect {
 /// Something that an operator should see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worry {
-    /// It was silent for longer than the voter time, its row was removed, or the row may be that of a registration of
-    /// its own that was never answered: it registers anew.
+    /// It was silent for longer than the voter time, or its row was removed: it registers anew.
     Lapsed,
     /// The database's clock stepped: it registers anew.
     ClockStep {

@@ -23,16 +23,10 @@ use super::{
 };
 use clock::ClockCheck;
 use round::Round;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every so many heartbeats all stored votes are compared with our own, and what differs is written again.
 const COMPARE_EVERY: u64 = 10;
-/// How long after it was given up a registration may still be carried out: far more than a server lets it run, or a
-/// network keeps it.
-const LATE_REGISTRATION: Duration = Duration::from_secs(15);
 
 /// Where a supervisor stands with the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +37,9 @@ enum Standing {
     Registering,
     /// It votes under this incarnation.
     Voting(Incarnation),
+    /// It was stopped while a registration was on its way, which may leave a row behind: that one goes as soon as it is
+    /// known.
+    Leaving,
     /// A newer process has the name, or it was stopped. For good.
     Ended,
 }
@@ -64,8 +61,6 @@ pub struct Monitor {
     settings_revision: Revision,
     standing: Standing,
     previous: Option<Incarnation>,
-    /// When a registration was last given up without an answer.
-    unanswered: Option<Timestamp>,
     nodes: BTreeMap<NodeId, Watched>,
     /// Votes not yet accepted by the database: the latest per node.
     unwritten: BTreeMap<NodeId, Opinion>,
@@ -109,7 +104,6 @@ impl Monitor {
             settings_revision: settings.revision,
             standing: Standing::Absent,
             previous,
-            unanswered: None,
             nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
             unwritten: BTreeMap::new(),
             writing: false,
@@ -134,16 +128,28 @@ impl Monitor {
     pub fn voter(&self) -> Option<Voter> {
         match self.standing {
             Standing::Voting(incarnation) => Some(Voter { name: self.name.clone(), incarnation }),
-            Standing::Absent | Standing::Registering | Standing::Ended => None,
+            Standing::Absent | Standing::Registering | Standing::Leaving | Standing::Ended => None,
         }
+    }
+
+    /// Whether it was stopped, but its row is still to be removed once a registration on its way has ended.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.standing == Standing::Leaving
     }
 
     /// The only door: one input in, effects out.
     #[must_use]
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.standing == Standing::Ended {
-            return effects;
+        match (self.standing, &input) {
+            (Standing::Ended, _) => return effects,
+            (Standing::Leaving, Input::Registered { reply, .. }) => {
+                self.leave(*reply, &mut effects);
+                return effects;
+            }
+            (Standing::Leaving, _) => return effects,
+            (Standing::Absent | Standing::Registering | Standing::Voting(_), _) => {}
         }
         match input {
             Input::Tick => self.ticked(now, &mut effects),
@@ -164,6 +170,7 @@ impl Monitor {
             Input::FactsRead(facts) => self.facts_read(facts, &mut effects),
             Input::Watch(nodes) => self.watch(now, nodes, &mut effects),
             Input::Watched { voter, nodes, mine } => self.watched(now, &voter, &nodes, mine, &mut effects),
+            Input::Stop if self.standing == Standing::Registering => self.standing = Standing::Leaving,
             Input::Stop => {
                 effects.extend(self.voter().map(Effect::Leave));
                 self.standing = Standing::Ended;
@@ -187,7 +194,7 @@ impl Monitor {
                 }
                 self.write(effects);
             }
-            Standing::Registering | Standing::Ended => {}
+            Standing::Registering | Standing::Leaving | Standing::Ended => {}
         }
         if self.in_rounds()
             && let Some(round) = self.round.open(self.nodes.keys().cloned().collect())
@@ -209,12 +216,15 @@ impl Monitor {
     fn registered(&mut self, now: Timestamp, sent: Timestamp, reply: Option<RegisterReply>, effects: &mut Vec<Effect>) {
         self.standing = Standing::Absent;
         match reply {
-            // The next tick tries again.
-            None => self.unanswered = Some(now),
-            Some(RegisterReply::NameInUse { .. }) if self.may_hold_its_own_name(now) => {}
+            // The next tick tries again; if this one was carried out all the same, the store knows it for our own.
+            None => {}
             Some(RegisterReply::NameInUse { held_by }) => {
                 self.standing = Standing::Ended;
                 effects.push(Effect::Ended(Worry::NameInUse { held_by }));
+            }
+            Some(RegisterReply::Superseded { by }) => {
+                self.standing = Standing::Ended;
+                effects.push(Effect::Ended(Worry::Superseded { by }));
             }
             Some(RegisterReply::Registered { incarnation, at }) => {
                 self.standing = Standing::Voting(incarnation);
@@ -231,11 +241,16 @@ impl Monitor {
         }
     }
 
-    /// A registration that was never answered may have been carried out all the same, even after a later one. Until what
-    /// it left has lapsed, whoever holds the name may be this process itself, and that is no reason to end.
-    fn may_hold_its_own_name(&self, now: Timestamp) -> bool {
-        let lapsed = self.settings.voter_ttl.saturating_add(LATE_REGISTRATION);
-        self.unanswered.is_some_and(|at| now.since(at) < lapsed)
+    /// The registration that was on its way when it was stopped has ended. Without an answer the row of the registration
+    /// before may still stand; one that nobody heard of lapses like a crashed process's.
+    fn leave(&mut self, reply: Option<RegisterReply>, effects: &mut Vec<Effect>) {
+        self.standing = Standing::Ended;
+        let left = match reply {
+            Some(RegisterReply::Registered { incarnation, .. }) => Some(incarnation),
+            Some(RegisterReply::NameInUse { .. } | RegisterReply::Superseded { .. }) => None,
+            None => self.previous,
+        };
+        effects.extend(left.map(|incarnation| Effect::Leave(Voter { name: self.name.clone(), incarnation })));
     }
 
     /// A new incarnation has said nothing yet, and votes for nothing that it has not seen itself. A round's votes are
@@ -283,10 +298,6 @@ impl Monitor {
                 }
             }
             Some(HeartbeatReply::Lapsed | HeartbeatReply::Gone) => {
-                effects.push(Effect::Worry(Worry::Lapsed));
-                self.register(now, effects);
-            }
-            Some(HeartbeatReply::Superseded { .. }) if self.may_hold_its_own_name(now) => {
                 effects.push(Effect::Worry(Worry::Lapsed));
                 self.register(now, effects);
             }

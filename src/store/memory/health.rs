@@ -100,6 +100,7 @@ impl HealthStore for MemoryStore {
             at: state.at(),
             settings: state.settings(),
             facts: state.health(),
+            ignored: Vec::new(),
         })
     }
 }
@@ -116,7 +117,16 @@ impl State {
     fn register(&mut self, registration: &Registration) -> Registered {
         let superseded_live_at = match self.supervisors.get(&registration.name) {
             None => None,
-            Some(row) if registration.previous == Some(row.incarnation) => row.superseded_live_at,
+            Some(row) if row.process == registration.process && row.attempt >= registration.attempt => {
+                return Registered::Superseded { by: row.incarnation };
+            }
+            Some(row) if row.process == registration.process || registration.previous == Some(row.incarnation) => {
+                row.superseded_live_at
+            }
+            // Whoever came after this process is its successor, live or not.
+            Some(row) if registration.previous.is_some_and(|previous| previous < row.incarnation) => {
+                return Registered::Superseded { by: row.incarnation };
+            }
             // Recused or not, a process with a young heartbeat is running under this name.
             Some(row) if !self.age(row.heartbeat_at).is_within(self.settings().settings.voter_ttl) => None,
             Some(row) if row.superseded_live_at.is_some_and(|at| self.age(at).is_within(TAKEOVER_PAUSE)) => {
@@ -127,7 +137,15 @@ impl State {
         let incarnation = self.next_incarnation();
         self.watch(&registration.name, incarnation, &registration.nodes.iter().collect());
         let now = self.now;
-        let row = Supervisor { incarnation, registered_at: now, superseded_live_at, heartbeat_at: now, recused: false };
+        let row = Supervisor {
+            incarnation,
+            registered_at: now,
+            superseded_live_at,
+            heartbeat_at: now,
+            recused: false,
+            process: registration.process.clone(),
+            attempt: registration.attempt,
+        };
         self.supervisors.insert(registration.name.clone(), row);
         self.touched(1);
         Registered::Registered { incarnation, at: self.at() }

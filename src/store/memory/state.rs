@@ -6,7 +6,8 @@ use crate::core::{
     election::{ElectionFacts, Fence, ReplicaFacts, StorageAttributes},
     epoch::{Epoch, Era, FactsVersion, Generation, Revision},
     ids::{
-        ClusterId, DecisionId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage,
+        ClusterId, DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName,
+        VirtualStorage,
     },
     quorum::QuorumPolicy,
     settings::{Profile, Settings},
@@ -45,6 +46,8 @@ pub(super) struct Supervisor {
     pub(super) superseded_live_at: Option<i64>,
     pub(super) heartbeat_at: i64,
     pub(super) recused: bool,
+    pub(super) process: ProcessToken,
+    pub(super) attempt: i64,
 }
 
 #[derive(Default)]

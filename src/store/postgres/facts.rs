@@ -308,7 +308,7 @@ impl FactsRow {
         Ok(votes)
     }
 
-    fn supervisors(&mut self) -> Result<Vec<SupervisorRow>, StoreError> {
+    fn supervisors(&mut self) -> Vec<SupervisorRow> {
         let names = self.supervisor_names.take().unwrap_or_default();
         let incarnations = self.supervisor_incarnations.take().unwrap_or_default();
         let heartbeats = self.supervisor_heartbeats.take().unwrap_or_default();
@@ -319,18 +319,19 @@ impl FactsRow {
             .into_iter()
             .zip(incarnations)
             .zip(stamps)
-            .map(|((supervisor, incarnation), ((heartbeat, registration), recused))| {
-                Ok(SupervisorRow {
-                    name: name("supervisors.name", SupervisorName::new(supervisor))?,
+            // A row that we would not have written is nobody's; the reads of everybody's health tell its name.
+            .filter_map(|((supervisor, incarnation), ((heartbeat, registration), recused))| {
+                Some(SupervisorRow {
+                    name: SupervisorName::new(supervisor).ok()?,
                     incarnation: Incarnation(incarnation),
-                    heartbeat_age: self.age(heartbeat),
-                    registered_age: self.age(registration),
+                    heartbeat_age: self.finite_age(heartbeat)?,
+                    registered_age: self.finite_age(registration)?,
                     recused,
                 })
             })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+            .collect::<Vec<_>>();
         rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(rows)
+        rows
     }
 
     /// The snapshot that the row stands for, or the name of the column that nobody could have written.
@@ -339,7 +340,7 @@ impl FactsRow {
         let virtual_storage =
             name("virtual_storage", VirtualStorage::new(::core::mem::take(&mut self.virtual_storage)))?;
         let (replicas, votes) = (self.replicas()?, self.votes(&virtual_storage)?);
-        let supervisors = self.supervisors()?;
+        let supervisors = self.supervisors();
         let assigned = self.assignments.into_iter().map(|storage| name("assignments", Storage::new(storage)));
         let mut assignments = assigned.collect::<Result<Vec<Storage>, StoreError>>()?;
         assignments.sort_unstable();

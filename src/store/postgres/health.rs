@@ -24,8 +24,8 @@ SELECT json_build_object(
             'seen_age', quorate_age(last_seen_active_at))), '[]') FROM node_status),
     'supervisors', (SELECT coalesce(json_agg(json_build_object(
             'name', name, 'incarnation', incarnation,
-            'heartbeat_age', quorate_micros(statement_timestamp() - heartbeat_at),
-            'registered_age', quorate_micros(statement_timestamp() - registered_at),
+            'heartbeat_age', quorate_age(heartbeat_at),
+            'registered_age', quorate_age(registered_at),
             'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors)
 )::text AS document";
 
@@ -81,13 +81,16 @@ impl HealthStore for PostgresStore {
     fn supervisor_register<'a>(&'a self, registration: &'a Registration) -> Answer<'a, Registered> {
         Box::pin(async move {
             let op = StoreOp::SupervisorRegister;
-            let Registration { name, previous, address, version, nodes } = registration;
-            let call = Statement::new("SELECT quorate_supervisor_register($1, $2, $3, $4, $5::json)::text AS document")
+            let Registration { name, previous, process, attempt, address, version, nodes } = registration;
+            let sql = "SELECT quorate_supervisor_register($1, $2, $3, $4, $5::json, $6, $7)::text AS document";
+            let call = Statement::new(sql)
                 .text(name.as_str())
                 .optional_bigint(previous.map(|incarnation| incarnation.0))
                 .optional_text(address.as_deref())
                 .text(version.as_str())
-                .text(json(op, nodes)?);
+                .text(json(op, nodes)?)
+                .text(process.as_str())
+                .bigint(*attempt);
             self.document(op, call).await
         })
     }

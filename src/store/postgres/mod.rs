@@ -30,10 +30,15 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// A transaction that its session has forgotten is ended by the server after this long (D28).
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
 
+/// Connections of their own for being a voter: a heartbeat or registration, a write of votes and a read of them may be
+/// under way at once. However many lookups wait, nobody lapses behind them.
+const RESERVED: usize = 3;
+
 /// How a store connects. What cannot be right (a zero) is raised to the least that can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// The most connections held at once, at least 1. Each operation needs one for one round trip.
+    /// The most connections held at once, at least 1, for elections and repositories. Each operation needs one for one
+    /// round trip. Settings, registrations, heartbeats and votes have up to 3 more of their own.
     pub pool_size: usize,
     /// How long to wait for one host to let us in.
     pub connect_timeout: Duration,
@@ -101,6 +106,7 @@ impl Manager for Sessions {
 /// All three ports over a PostgreSQL database.
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
+    reserved: managed::Pool<Sessions>,
     /// Whether the last facts were read under policy `half`, whose statement says more. A guess costs one more read.
     counts_members: AtomicBool,
 }
@@ -138,23 +144,54 @@ impl PostgresStore {
         let (address, session) = (Address::parse(url)?, Address::parse(session)?);
         migrations::settle(&session, &options).await?;
         let size = options.pool_size.max(1);
-        let pool = managed::Pool::builder(Sessions { address, options })
-            .max_size(size)
-            .build()
-            .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))?;
-        Ok(PostgresStore { pool, counts_members: AtomicBool::new(false) })
+        let pool = |size| {
+            managed::Pool::builder(Sessions { address: address.clone(), options: options.clone() })
+                .max_size(size)
+                .build()
+                .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))
+        };
+        Ok(PostgresStore { pool: pool(size)?, reserved: pool(RESERVED)?, counts_members: AtomicBool::new(false) })
     }
 
     /// Closes all connections. Operations that run are finished, later ones answer `ConnectionLost`.
     pub fn disconnect(&self) {
         self.pool.close();
+        self.reserved.close();
+    }
+
+    /// The pool whose connections an operation may use.
+    fn pool_of(&self, op: StoreOp) -> &managed::Pool<Sessions> {
+        match op {
+            StoreOp::SettingsSeed
+            | StoreOp::SettingsUpdate
+            | StoreOp::SupervisorRegister
+            | StoreOp::SupervisorHeartbeat
+            | StoreOp::SupervisorRemove
+            | StoreOp::VotesWrite
+            | StoreOp::HealthFacts => &self.reserved,
+            StoreOp::Connect
+            | StoreOp::Migrate
+            | StoreOp::ElectionFacts
+            | StoreOp::PrimaryCas
+            | StoreOp::PrimaryHistory
+            | StoreOp::RepositoryCreate
+            | StoreOp::RepositoryDelete
+            | StoreOp::RepositoryRename
+            | StoreOp::GenerationIncrement
+            | StoreOp::GenerationSet
+            | StoreOp::ReplicaMark
+            | StoreOp::ReplicaDelete
+            | StoreOp::AuthoritativeSet
+            | StoreOp::AssignmentsReplace
+            | StoreOp::StorageUpdate => &self.pool,
+        }
     }
 
     /// A session of the pool. The wait has a deadline: a slot is free at the latest when every statement has timed out.
     async fn session(&self, op: StoreOp) -> Result<Object<Sessions>, StoreError> {
         let options = &self.pool.manager().options;
         let limit = options.connect_timeout.saturating_add(options.statement_timeout).saturating_add(MARGIN);
-        match tokio::time::timeout(limit, self.pool.get()).await {
+        match tokio::time::timeout(limit, self.pool_of(op).get()).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(PoolError::Backend(error))) => Err(StoreError::with_source(op, error.kind().clone(), error)),
             Ok(Err(error)) => Err(StoreError::with_source(op, StoreErrorKind::ConnectionLost, error)),

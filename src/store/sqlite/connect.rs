@@ -228,3 +228,25 @@ pub(super) fn pool(place: Place, options: SqliteOptions) -> (r2d2::Pool<Manager>
         .build_unchecked(manager);
     (pool, last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Synchronous {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        synchronous: i32,
+    }
+
+    /// Whatever SQLite was built with.
+    #[test]
+    fn an_answered_commit_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = SqliteConnection::establish(folder.path().join("x.db").to_str().unwrap()).unwrap();
+        connection.batch_execute("PRAGMA synchronous = OFF").unwrap();
+        let mut connection = set_up(connection, Duration::from_secs(1)).unwrap();
+        let found: Synchronous = diesel::sql_query("PRAGMA synchronous").get_result(&mut connection).unwrap();
+        assert_eq!(found.synchronous, 2, "2 is FULL");
+    }
+}

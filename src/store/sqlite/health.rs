@@ -29,6 +29,15 @@ struct Holder {
     live: bool,
     took_over_lately: bool,
     revision: Revision,
+    process: Option<String>,
+    attempt: Option<i64>,
+}
+
+impl Holder {
+    /// Whether the row was registered by the process that asks.
+    fn is(&self, registration: &Registration) -> bool {
+        self.process.as_deref() == Some(registration.process.as_str())
+    }
 }
 
 const HOLDER: &str = concat!(
@@ -38,7 +47,7 @@ const HOLDER: &str = concat!(
     truth!("now.ms - s.heartbeat_at < settings.voter_ttl_ms AND now.ms - s.heartbeat_at >= -1000"),
     ", 'took_over_lately', ",
     truth!("COALESCE(now.ms - s.superseded_live_at BETWEEN -1000 AND 59999, 0)"),
-    ", 'revision', settings.revision) AS document FROM now, settings, supervisors AS s WHERE s.name = ?1"
+    ", 'revision', settings.revision, 'process', s.process, 'attempt', s.attempt) AS document FROM now, settings, supervisors AS s WHERE s.name = ?1"
 );
 
 const STORED: &str = concat!("SELECT ", settings!(), " AS document FROM settings");
@@ -100,7 +109,14 @@ fn register(connection: &mut SqliteConnection, registration: &Registration) -> R
     let holder: Option<Holder> = optional(connection, op, Statement::new(HOLDER).text(name))?;
     // 0: it took over from nobody; 1: from a live one, now; 2: the place is its own, what it did before still counts.
     let takeover = match &holder {
-        Some(holder) if registration.previous == Some(holder.incarnation) => 2,
+        Some(holder) if holder.is(registration) && holder.attempt >= Some(registration.attempt) => {
+            return Ok(Registered::Superseded { by: holder.incarnation });
+        }
+        Some(holder) if holder.is(registration) || registration.previous == Some(holder.incarnation) => 2,
+        // Whoever came after this process is its successor, live or not.
+        Some(holder) if registration.previous.is_some_and(|previous| previous < holder.incarnation) => {
+            return Ok(Registered::Superseded { by: holder.incarnation });
+        }
         Some(holder) if holder.live && holder.took_over_lately => {
             return Ok(Registered::NameInUse { held_by: holder.incarnation });
         }
@@ -117,20 +133,22 @@ fn register(connection: &mut SqliteConnection, registration: &Registration) -> R
     watch(connection, op, name, incarnation, &registration.nodes)?;
     notice(connection, Notice::Votes, name.to_owned())?;
     let row = Statement::new(concat!(
-        "INSERT INTO supervisors (name, incarnation, registered_at, superseded_live_at, heartbeat_at, version, address) ",
+        "INSERT INTO supervisors (name, incarnation, registered_at, superseded_live_at, heartbeat_at, version, address, ",
+        "process, attempt) ",
         "VALUES (?1, ?2, ",
         now!(),
         ", CASE WHEN ?3 = 1 THEN ",
         now!(),
         " END, ",
         now!(),
-        ", ?4, ?5) ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, ",
+        ", ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, ",
         "registered_at = excluded.registered_at, heartbeat_at = excluded.heartbeat_at, version = excluded.version, ",
-        "address = excluded.address, recused_since = NULL, recused_reason = NULL, ",
+        "address = excluded.address, process = excluded.process, attempt = excluded.attempt, recused_since = NULL, recused_reason = NULL, ",
         "superseded_live_at = CASE WHEN ?3 = 2 THEN supervisors.superseded_live_at ELSE excluded.superseded_live_at END"
     ));
     let row = row.text(name).bigint(incarnation).bigint(takeover).text(registration.version.as_str());
-    execute(connection, row.optional_text(registration.address.as_deref()))?;
+    let row = row.optional_text(registration.address.as_deref());
+    execute(connection, row.text(registration.process.as_str()).bigint(registration.attempt))?;
     Ok(Registered::Registered { incarnation: Incarnation(incarnation), at: heartbeat_at(connection, op, name)? })
 }
 

@@ -8,7 +8,7 @@ use crate::core::{
     consensus::Opinion,
     election::{Decision, ElectionFacts, Fence, candidates_of, decide},
     epoch::{Era, FactsVersion, Generation},
-    ids::{DecisionId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, Voter},
+    ids::{DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName, Voter},
     quorum::{QuorumPolicy, Verdict},
     settings::Settings,
     time::micros,
@@ -180,16 +180,20 @@ impl Side {
 
     async fn register(&mut self, by: usize, as_itself: bool, watched: u8) -> Result<Option<String>, StoreError> {
         let Some(name) = self.name(by) else { return Ok(None) };
+        let Ok(process) = ProcessToken::new(uuid::Uuid::new_v4().to_string()) else { return Ok(None) };
         let previous = self.process(by, false).map(|process| process.incarnation).filter(|_| as_itself);
         let registration = Registration {
             name: name.clone(),
             previous,
+            process,
+            attempt: 1,
             address: None,
             version: "test".to_owned(),
             nodes: self.subset(watched).iter().map(|storage| self.node(storage)).collect(),
         };
         Ok(Some(match self.store.supervisor_register(&registration).await? {
             Registered::NameInUse { held_by } => format!("name in use by {}", self.numbers.incarnation(held_by)),
+            Registered::Superseded { by } => format!("superseded by {}", self.numbers.incarnation(by)),
             Registered::Registered { incarnation, .. } => {
                 let at = by % self.voters.len().max(1);
                 if let Some(processes) = self.voters.get_mut(at) {

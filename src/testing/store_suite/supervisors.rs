@@ -1,10 +1,7 @@
 //! Being a voter: registering, staying alive, being superseded, going.
 
-use super::world::{World, node, ok, storages, supervisor};
-use crate::core::{
-    consensus::Opinion,
-    ids::{Incarnation, Voter},
-};
+use super::world::{World, node, ok, storages, supervisor, token};
+use crate::core::{consensus::Opinion, ids::Voter};
 use crate::store::{Heartbeat, Registered, Store, VotesWritten};
 use futures_util::future::{join_all, join3};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -98,9 +95,53 @@ pub async fn two_hosts_do_not_take_turns(store: Arc<dyn Store>) {
     let third = world.register("s1", None).await;
     assert_eq!(third, Registered::NameInUse { held_by: second.incarnation });
     assert!(matches!(beat(&world, &second).await, Heartbeat::Alive { .. }), "the refused start changed nothing");
-    // The first host comes back and names what it once had: that is not the holder.
-    let outdated = world.register("s1", Some(Incarnation(0))).await;
-    assert_eq!(outdated, Registered::NameInUse { held_by: second.incarnation });
+}
+
+/// D21: whoever had the name before its holder is the older process, and does not take it back: not while the holder
+/// lives, and not while it only sleeps.
+pub async fn a_predecessor_takes_no_name_back(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let first = world.voter("s1").await;
+    let second = world.voter("s1").await;
+    let back = world.register("s1", Some(first.incarnation)).await;
+    assert_eq!(back, Registered::Superseded { by: second.incarnation });
+    world.voter_ttl(SHORT).await;
+    world.lapse(&second).await;
+    let back = world.register("s1", Some(first.incarnation)).await;
+    assert_eq!(back, Registered::Superseded { by: second.incarnation });
+    let again = world.voter_again("s1", Some(second.incarnation)).await;
+    assert!(again.incarnation > second.incarnation, "its successor comes back as itself");
+}
+
+/// D23 for a name: the answer to a registration was lost. The process asks again, without knowing what it is called by
+/// now, and finds its own place: that is no takeover, and whoever starts next may take the name once.
+pub async fn a_lost_registration_is_found_again(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let mut mine = world.registration("s1", None, &["g1"]);
+    for attempt in 1..=3 {
+        mine.attempt = attempt;
+        let outcome = ok("register", world.store.supervisor_register(&mine).await);
+        assert!(matches!(outcome, Registered::Registered { .. }), "attempt {attempt}: {outcome:?}");
+    }
+    let second = world.voter("s1").await;
+    assert_eq!(world.register("s1", None).await, Registered::NameInUse { held_by: second.incarnation });
+}
+
+/// A registration that was given up lands after its successor of the same process: it changes nothing.
+pub async fn a_registration_that_lands_late_supersedes_nobody(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let mut late = world.registration("s1", None, &["g1"]);
+    late.process = token();
+    let newer = crate::store::Registration { attempt: 2, ..late.clone() };
+    let outcome = ok("register", world.store.supervisor_register(&newer).await);
+    let Registered::Registered { incarnation, .. } = outcome else { panic!("refused: {outcome:?}") };
+    for attempt in [1, 2] {
+        late.attempt = attempt;
+        let outcome = ok("register late", world.store.supervisor_register(&late).await);
+        assert_eq!(outcome, Registered::Superseded { by: incarnation }, "attempt {attempt}");
+    }
+    let voter = Voter { name: supervisor("s1"), incarnation };
+    assert!(matches!(beat(&world, &voter).await, Heartbeat::Alive { .. }), "it goes on as if nothing had been");
 }
 
 /// A process that lapsed takes its own place; that is no takeover, and does not wash off an earlier one.
@@ -112,7 +153,7 @@ pub async fn coming_back_as_oneself_is_no_takeover(store: Arc<dyn Store>) {
     }
     let taker = world.voter("s1").await;
     let taker = world.voter_again("s1", Some(taker.incarnation)).await;
-    let refused = world.register("s1", Some(mine.incarnation)).await;
+    let refused = world.register("s1", None).await;
     assert_eq!(refused, Registered::NameInUse { held_by: taker.incarnation });
 }
 

@@ -5,7 +5,8 @@ use crate::core::{
     election::{ElectionFacts, Fence},
     epoch::{Epoch, Generation},
     ids::{
-        DecisionId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter,
+        DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName,
+        VirtualStorage, Voter,
     },
     settings::{Profile, Settings},
     time::DatabaseTime,
@@ -60,6 +61,10 @@ pub(super) fn supervisor(name: &str) -> SupervisorName {
 pub(super) fn virtual_storage(name: &str) -> VirtualStorage {
     named(VirtualStorage::new(name))
 }
+/// A process that nobody else is.
+pub(super) fn token() -> ProcessToken {
+    named(ProcessToken::new(uuid::Uuid::new_v4().to_string()))
+}
 pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(virtual_storage("v"), storage(name))
 }
@@ -106,6 +111,8 @@ impl World {
         Registration {
             name: supervisor(name),
             previous,
+            process: token(),
+            attempt: 1,
             address: Some("127.0.0.1:2305".to_owned()),
             version: "1.0.0".to_owned(),
             nodes: nodes.iter().map(|name| node(name)).collect(),
@@ -122,7 +129,9 @@ impl World {
     pub(super) async fn voter_again(&self, name: &str, previous: Option<Incarnation>) -> Voter {
         match self.register(name, previous).await {
             Registered::Registered { incarnation, .. } => Voter { name: supervisor(name), incarnation },
-            Registered::NameInUse { held_by } => panic!("{name} was refused its name, held by {held_by}"),
+            Registered::NameInUse { held_by: by } | Registered::Superseded { by } => {
+                panic!("{name} was refused its name, held by {by}")
+            }
         }
     }
     pub(super) async fn votes(&self, voter: &Voter, number: i64, votes: &[(&str, Opinion)]) -> VotesWritten {

@@ -1,0 +1,2 @@
+ALTER TABLE supervisors DROP COLUMN attempt;
+ALTER TABLE supervisors DROP COLUMN process;
