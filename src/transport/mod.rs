@@ -30,8 +30,8 @@ use tokio::sync::watch;
 /// How to reach nodes. Plain data; every field has a default that is right for a local network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialOptions {
-    /// The most that making one connection may take: name resolution, the addresses tried in turn, and (again as much)
-    /// the TLS handshake. Default 1 s. Without it the kernel's own limit of minutes would hold.
+    /// The most that making one connection may take: name resolution and the addresses tried in turn; again as much for
+    /// TLS, and again for a handshaker. Default 1 s. Without it the kernel's own limit of minutes would hold.
     pub connect_timeout: Duration,
     /// How often an HTTP/2 PING is sent, on idle connections too; `None` sends none. Default 20 s: servers written in
     /// Go answer faster ones with GOAWAY. It heals connections of clients that do not probe; probing is faster.

@@ -187,7 +187,7 @@ async fn look_up(this: Arc<Inner>) {
     this.changed.send_modify(|changes| *changes = changes.wrapping_add(1));
 }
 
-/// Bounded by the endpoint's limit for connecting.
+/// Bounded by the connector's limits.
 async fn connect(this: Arc<Inner>, peer: SocketAddr, connector: Connector) {
     let connected = this.endpoint.connect_with_connector(connector.clone()).await;
     if let Err(error) = &connected {

@@ -1,14 +1,17 @@
-//! Makes the socket: unix or TCP, names resolved anew for each connection, everything within one deadline.
+//! Makes the socket: unix or TCP, names resolved anew for each connection, everything within one deadline; then what
+//! its first bytes are for.
 //!
 //! tonic's own connector would keep the resolver's first answer's order, has no place to note which address was
 //! reached, and knows proxies; storage nodes are never behind one.
 
 use super::{
+    carried::{Carried, Open},
+    handshake::Handshake,
     pace::Pace,
     resolver::Resolver,
-    socket::{Open, Socket, Stream},
+    socket::{Socket, Stream},
 };
-use crate::transport::{DialOptions, NodeAddress, Place};
+use crate::transport::{DialOptions, Place};
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use std::{
@@ -34,8 +37,7 @@ pub(super) struct Connector {
     target: Target,
     timeout: Duration,
     pin: Pin,
-    /// Whether TLS follows.
-    tls: bool,
+    handshake: Arc<Handshake>,
     shared: Arc<Shared>,
 }
 
@@ -81,8 +83,8 @@ pub(super) enum ConnectFailure {
 }
 
 impl Connector {
-    pub(super) fn new(address: &NodeAddress, options: &DialOptions, resolver: Arc<dyn Resolver>) -> Self {
-        let target = match address.place() {
+    pub(super) fn new(handshake: Handshake, options: &DialOptions, resolver: Arc<dyn Resolver>) -> Self {
+        let target = match handshake.address.place() {
             Place::Unix { path } => Target::Unix(path.clone()),
             Place::Tcp { host, port } | Place::Tls { host, port } | Place::Dns { host, port } => {
                 Target::Remote(host.clone(), *port)
@@ -96,8 +98,8 @@ impl Connector {
             pace: Pace::new(options.reconnect_pause_max),
             open: Open::default(),
         };
-        let tls = matches!(address.place(), Place::Tls { .. });
-        Self { target, timeout: options.connect_timeout, pin: Pin::Resolve, tls, shared: Arc::new(shared) }
+        let (timeout, handshake) = (options.connect_timeout, Arc::new(handshake));
+        Self { target, timeout, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
     }
 
     /// The same for one of the machines that a name stands for, with pauses of its own.
@@ -111,14 +113,15 @@ impl Connector {
             open: Open::default(),
         };
         let target = Target::Remote(peer.ip().to_string(), peer.port());
-        Self { target, timeout: self.timeout, pin: Pin::Resolve, tls: self.tls, shared: Arc::new(shared) }
+        let handshake = Arc::clone(&self.handshake);
+        Self { target, timeout: self.timeout, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
     }
 
     pub(super) fn pace(&self) -> &Pace {
         &self.shared.pace
     }
 
-    /// Whether a socket that was made here is still open.
+    /// Whether a connection that was made here is still open.
     pub(super) fn is_open(&self) -> bool {
         self.shared.open.any()
     }
@@ -132,7 +135,7 @@ impl Connector {
     }
 
     fn alert(&self) -> Option<Arc<AtomicBool>> {
-        (!self.tls).then(|| Arc::clone(&self.shared.alert))
+        self.handshake.tls.is_none().then(|| Arc::clone(&self.shared.alert))
     }
 
     /// Whether the peer of a connection that broke had answered plain text with an alert of TLS. Told once.
@@ -140,11 +143,17 @@ impl Connector {
         self.shared.alert.swap(false, Ordering::AcqRel)
     }
 
-    async fn connect(self) -> Result<Socket, ConnectFailure> {
+    async fn connect(self) -> Result<TokioIo<Carried>, ConnectFailure> {
+        let socket = self.socket().await?;
+        let raw = self.handshake.perform(Box::new(socket), self.timeout).await?;
+        Ok(TokioIo::new(Carried::new(raw, self.shared.open.clone())))
+    }
+
+    async fn socket(&self) -> Result<Socket, ConnectFailure> {
         let deadline = Instant::now() + self.timeout;
         match &self.target {
             Target::Unix(path) => match timeout_at(deadline, UnixStream::connect(path)).await {
-                Ok(Ok(stream)) => Ok(self.socket(Stream::Unix(stream))),
+                Ok(Ok(stream)) => Ok(Socket::new(Stream::Unix(stream), self.alert())),
                 Ok(Err(error)) => Err(ConnectFailure::Socket(Arc::new(error))),
                 Err(_) => Err(ConnectFailure::TimedOut(self.timeout)),
             },
@@ -157,13 +166,9 @@ impl Connector {
                 if self.pin == Pin::Resolve {
                     self.shared.set_peer(stream.peer_addr().ok());
                 }
-                Ok(self.socket(Stream::Tcp(stream)))
+                Ok(Socket::new(Stream::Tcp(stream), self.alert()))
             }
         }
-    }
-
-    fn socket(&self, stream: Stream) -> Socket {
-        Socket::new(stream, self.alert(), self.shared.open.clone())
     }
 
     /// All addresses of the name.
@@ -247,9 +252,9 @@ impl Shared {
 }
 
 impl tower::Service<http::Uri> for Connector {
-    type Response = TokioIo<Socket>;
+    type Response = TokioIo<Carried>;
     type Error = ConnectFailure;
-    type Future = BoxFuture<'static, Result<TokioIo<Socket>, ConnectFailure>>;
+    type Future = BoxFuture<'static, Result<TokioIo<Carried>, ConnectFailure>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectFailure>> {
         Poll::Ready(Ok(()))
@@ -260,14 +265,14 @@ impl tower::Service<http::Uri> for Connector {
             let shared = Arc::clone(&connector.shared);
             // Whoever wants to know about now, and not about the kept connection, is bounded by itself.
             if connector.pin == Pin::LastPeer {
-                return connector.connect().await.map(TokioIo::new);
+                return connector.connect().await;
             }
             shared.pace.begin(Instant::now())?;
             let connected = connector.connect().await;
             if let Err(failure) = &connected {
                 shared.pace.failed(failure);
             }
-            connected.map(TokioIo::new)
+            connected
         })
     }
 }

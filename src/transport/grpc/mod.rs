@@ -15,11 +15,15 @@
 //! stand for several machines and only one of them is being judged.
 
 pub mod auth;
+#[cfg(feature = "backchannel")]
+pub mod backchannel;
 mod balance;
+mod carried;
 mod classify;
 mod codec;
 mod connection;
 mod connector;
+mod handshake;
 mod hook;
 mod pace;
 pub mod ping;
@@ -30,6 +34,7 @@ mod tracking;
 
 pub use codec::{BytesCodec, BytesDecoder, BytesEncoder, relay};
 pub use connection::Connection;
+pub use handshake::{Handshaker, RawConnection, RawIo};
 pub use hook::{CORRELATION_ID_KEY, Call, CallHook, Propagate, TraceParent};
 pub use resolver::{Resolver, SystemResolver};
 pub use tracking::{TrackErrors, Tracked, TrackedBody};
@@ -51,6 +56,7 @@ use classify::Failure;
 use connection::{Route, Shared};
 use connector::{Connector, Pin};
 use futures_util::future::BoxFuture;
+use handshake::Handshake;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{sync::watch, time::Instant};
@@ -69,6 +75,7 @@ pub struct GrpcTransport {
     tls: Tls,
     resolver: Arc<dyn Resolver>,
     hooks: Vec<Arc<dyn CallHook>>,
+    handshaker: Option<Arc<dyn Handshaker>>,
     clock: WallClock,
     classifier: Arc<dyn MethodClassifier>,
     latency: Arc<dyn LatencyRecorder>,
@@ -97,6 +104,7 @@ impl GrpcTransport {
             tls,
             resolver,
             hooks: Vec::new(),
+            handshaker: None,
             clock,
             classifier: Arc::new(ByName),
             latency: Arc::new(()),
@@ -124,6 +132,13 @@ impl GrpcTransport {
         self
     }
 
+    /// The same with a handshaker, which takes every connection in hand before HTTP/2 does. Default none.
+    #[must_use]
+    pub fn with_handshaker(mut self, handshaker: Arc<dyn Handshaker>) -> Self {
+        self.handshaker = Some(handshaker);
+        self
+    }
+
     /// The same with another resolver of names. Default: the system's.
     #[must_use]
     pub fn resolver(mut self, resolver: Arc<dyn Resolver>) -> Self {
@@ -140,34 +155,40 @@ impl GrpcTransport {
 
     fn endpoint(&self, address: &NodeAddress) -> Result<Endpoint, DialError> {
         let settings = |source| DialError::Settings { address: address.clone(), source };
-        let refused = |error: tonic::transport::Error| settings(Box::new(error));
-        let (uri, tls) = match address.place() {
+        let (scheme, authority) = match address.place() {
             // What servers on unix sockets see as authority; the connector knows the path.
-            Place::Unix { .. } => ("http://localhost".to_owned(), None),
-            Place::Tcp { host, port } | Place::Dns { host, port } => {
-                (format!("http://{}:{port}", bracketed(host)), None)
-            }
-            Place::Tls { host, port } => (format!("https://{}:{port}", bracketed(host)), Some(host)),
+            Place::Unix { .. } => ("http", "localhost".to_owned()),
+            Place::Tcp { host, port } | Place::Dns { host, port } => ("http", format!("{}:{port}", bracketed(host))),
+            Place::Tls { host, port } => ("https", format!("{}:{port}", bracketed(host))),
         };
-        let mut endpoint = Endpoint::from_shared(uri)
-            .map_err(refused)?
-            // The connector keeps the limit itself; this one covers the TLS handshake that follows it.
-            .connect_timeout(self.options.connect_timeout.saturating_mul(2))
+        // The connector makes TLS, so tonic, which would make it again, is told of it by the origin alone.
+        let origin = format!("{scheme}://{authority}").parse();
+        let mut endpoint = Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|error| settings(Box::new(error)))?
+            .origin(origin.map_err(|error: http::uri::InvalidUri| settings(Box::new(error)))?)
             .keep_alive_timeout(self.options.keepalive_timeout)
             .keep_alive_while_idle(true);
         if let Some(interval) = self.options.keepalive {
             endpoint = endpoint.http2_keep_alive_interval(interval);
         }
-        if let Some(host) = tls {
-            endpoint = endpoint.tls_config(self.tls.config(host)).map_err(refused)?;
-        }
         Ok(endpoint)
+    }
+
+    fn handshake(&self, address: &NodeAddress) -> Result<Handshake, DialError> {
+        let tls = match address.place() {
+            Place::Tls { host, .. } => {
+                let refused = |source| DialError::Settings { address: address.clone(), source };
+                Some(self.tls.toward(host).map_err(refused)?)
+            }
+            Place::Unix { .. } | Place::Tcp { .. } | Place::Dns { .. } => None,
+        };
+        Ok(Handshake { address: address.clone(), tls, handshaker: self.handshaker.clone() })
     }
 
     fn dialer(&self, address: &NodeAddress, token: Option<&Secret>) -> Result<Dialer, DialError> {
         Ok(Dialer {
             endpoint: self.endpoint(address)?,
-            connector: Connector::new(address, &self.options, Arc::clone(&self.resolver)),
+            connector: Connector::new(self.handshake(address)?, &self.options, Arc::clone(&self.resolver)),
             options: self.options.clone(),
             shared: Arc::new(Shared {
                 address: address.clone(),

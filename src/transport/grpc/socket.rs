@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -26,26 +26,6 @@ pub(super) struct Socket {
     /// would be voted down where it is only misconfigured. So the alert is looked for here. An error alone would not
     /// do: it ends the connection's task, and the call that waits is told of a broken pipe.
     alert: Option<Arc<AtomicBool>>,
-    /// Counts it for as long as it lives.
-    _counted: Counted,
-}
-
-/// How many sockets are open.
-#[derive(Clone, Default)]
-pub(super) struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    pub(super) fn any(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
-    }
-}
-
-struct Counted(Open);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 pub(super) enum Stream {
@@ -54,9 +34,8 @@ pub(super) enum Stream {
 }
 
 impl Socket {
-    pub(super) fn new(stream: Stream, alert: Option<Arc<AtomicBool>>, open: Open) -> Self {
-        open.0.fetch_add(1, Ordering::AcqRel);
-        Self { stream, alert, _counted: Counted(open) }
+    pub(super) fn new(stream: Stream, alert: Option<Arc<AtomicBool>>) -> Self {
+        Self { stream, alert }
     }
 }
 
