@@ -167,6 +167,7 @@ impl PostgresStore {
             | StoreOp::SupervisorRegister
             | StoreOp::SupervisorHeartbeat
             | StoreOp::SupervisorRemove
+            | StoreOp::NodesWatch
             | StoreOp::VotesWrite
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect
