@@ -100,8 +100,8 @@ impl Supervisor {
     }
 
     /// As [`Supervisor::start`], with somebody who hears the metrics, and over a transport that was told more than a
-    /// configuration can say: which methods write (`GrpcTransport::with_classifier`), or who hears how long probes take
-    /// (`GrpcTransport::with_latency`).
+    /// configuration can say: which methods write (`GrpcTransport::with_classifier`), who hears how long probes take
+    /// (`GrpcTransport::with_latency`), or what connections begin with (`GrpcTransport::with_handshaker`).
     pub async fn start_with(
         config: Config,
         meter: Meter,
