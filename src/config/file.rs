@@ -108,12 +108,12 @@ fn rows(table: &mut Table, key: &str, above: &str, problems: &mut Vec<Problem>) 
         Some(Value::Array(rows)) => {
             let numbered = rows.into_iter().enumerate().map(|(index, row)| (format!("{path}[{index}]"), row));
             numbered
-                .filter_map(|(path, row)| match row {
-                    Value::Table(table) => Some((path, table)),
-                    _ => {
+                .filter_map(|(path, row)| {
+                    let Value::Table(table) = row else {
                         problems.push(Problem::new(path, "must be a table"));
-                        None
-                    }
+                        return None;
+                    };
+                    Some((path, table))
                 })
                 .collect()
         }
@@ -141,10 +141,7 @@ fn fill<T: 'static>(into: &mut T, mut table: Table, above: &str, known: Known<T>
 fn take(table: &mut Table, path: &str) -> Option<Value> {
     match path.split_once('.') {
         None => table.remove(path),
-        Some((section, rest)) => match table.get_mut(section)? {
-            Value::Table(inner) => take(inner, rest),
-            _ => None,
-        },
+        Some((section, rest)) => take(table.get_mut(section)?.as_table_mut()?, rest),
     }
 }
 
@@ -153,17 +150,15 @@ fn left_over<T>(table: Table, above: &str, section: &str, known: Known<T>, probl
         let path = joined(section, &name);
         let whole = joined(above, &path);
         let is_section = known.0.iter().any(|key| is_below(key.path, &path));
-        match value {
-            Value::Table(inner) if is_section || (above.is_empty() && praefect::is_section(&path)) => {
-                left_over(inner, above, &path, known, problems);
-            }
-            // Whatever stands in a section's place may be the database's address, with its password.
-            _ if is_section => problems.push(Problem::new(whole, "must be a table")),
-            _ => {
-                let advice = praefect::advice(&path).filter(|_| above.is_empty());
-                let what = advice.map_or_else(|| unknown(known, section), str::to_owned);
-                problems.push(Problem::new(whole, what));
-            }
+        let is_theirs = above.is_empty() && praefect::is_section(&path);
+        if let (true, Value::Table(inner)) = (is_section || is_theirs, value) {
+            left_over(inner, above, &path, known, problems);
+        } else if is_section {
+            // Whatever stands there may be the database's address, with its password.
+            problems.push(Problem::new(whole, "must be a table"));
+        } else {
+            let advice = praefect::advice(&path).filter(|_| above.is_empty());
+            problems.push(Problem::new(whole, advice.map_or_else(|| unknown(known, section), str::to_owned)));
         }
     }
 }
