@@ -27,7 +27,7 @@ mod notifier;
 mod reconfigure;
 mod relay;
 
-pub use cells::{Cells, LocalView};
+pub use cells::{Cells, LocalView, NodeCell};
 pub use elector::{ElectorConfig, PerRepositoryElector};
 pub use guardian::{Change, ChildKey, ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};

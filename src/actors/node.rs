@@ -1,9 +1,9 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
 //! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
-//! comes out. One that was rebuilt has forgotten which errors its traffic met: if they go on, it finds out again.
+//! comes out. What traffic has led to outlives it in a [`NodeCell`]; the window does not, for a probe fills it at once.
 
-use super::{clock::MonotonicClock, reconfigure::Reconfigure, relay::Relay};
+use super::{cells::NodeCell, reconfigure::Reconfigure, relay::Relay};
 use crate::{
     core::{
         consensus::Opinion,
@@ -54,13 +54,14 @@ pub struct NodeSpec {
     pub traffic: TrafficErrors,
     /// Who hears how long each probe took; `()` for nobody.
     pub latency: Arc<dyn LatencyRecorder>,
+    /// What the actor leaves to the one that is built after it.
+    pub cell: NodeCell,
 }
 
 /// The actor of one node.
 pub struct NodeActor {
     spec: NodeSpec,
     prober: Prober,
-    clock: MonotonicClock,
     last: Option<Evidence>,
     reported: Opinion,
     /// The round whose probe is under way.
@@ -71,14 +72,13 @@ pub struct NodeActor {
 }
 
 impl NodeActor {
-    /// A node that was never seen.
+    /// A node that was never seen, or whose actor died.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors).resumed(spec.cell.trips());
         Self {
             spec,
             prober,
-            clock: MonotonicClock::new(),
             last: None,
             reported: Opinion::None,
             round_open: None,
@@ -91,7 +91,7 @@ impl NodeActor {
     /// The only door to the rules: one input in, effects out.
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
         let before = self.prober.tripped();
-        let effects = self.prober.handle(self.clock.now(), input);
+        let effects = self.prober.handle(self.spec.cell.clock.now(), input);
         self.tell_of_traffic(before);
         for effect in effects {
             self.perform(effect, ctx);
@@ -126,10 +126,10 @@ impl NodeActor {
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, Evidence, &mut Context<Self>) + 'static,
     ) {
-        let began = self.clock.now();
+        let began = self.spec.cell.clock.now();
         let answer = self.spec.probe.check(via, timeout);
         ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, ctx| {
-            let took = this.clock.now().since(began);
+            let took = this.spec.cell.clock.now().since(began);
             this.spec.latency.record(&this.spec.node, took, evidence);
             then(this, evidence, ctx);
         }));
@@ -152,7 +152,9 @@ impl NodeActor {
         }
     }
 
+    /// What traffic has led to is kept first, and told then.
     fn tell_of_traffic(&self, before: Option<Traffic>) {
+        self.spec.cell.keep(self.prober.trips());
         match (before, self.prober.tripped()) {
             (None, Some(kind)) => telemetry::traffic_tripped(&self.spec.node, kind),
             (Some(kind), None) => telemetry::traffic_on_trial(&self.spec.node, kind),
@@ -188,7 +190,7 @@ impl NodeActor {
             }
             this.round_open = None;
             let before = this.prober.tripped();
-            let (opinion, evidence) = this.prober.round(this.clock.now(), evidence);
+            let (opinion, evidence) = this.prober.round(this.spec.cell.clock.now(), evidence);
             this.tell_of_traffic(before);
             this.note(opinion, evidence);
             let node = this.spec.node.clone();
@@ -271,6 +273,7 @@ impl Handler<Reconfigure<NodeSpec>> for NodeActor {
         let before = std::mem::replace(&mut self.spec, spec);
         let moved = !Arc::ptr_eq(&before.probe, &self.spec.probe);
         self.prober.reconfigure(self.spec.thresholds, self.spec.timeout, self.spec.errors, moved);
+        self.spec.cell.keep(self.prober.trips());
         if before.errors.is_none() {
             // What failed while nobody counted it must not count all at once.
             let _ = self.spec.traffic.take();
@@ -301,7 +304,7 @@ impl Handler<GetNodeHealth> for NodeActor {
             opinion: self.prober.opinion(),
             evidence: self.last,
             window: self.prober.window().outcomes().collect(),
-            traffic: self.prober.traffic(self.clock.now()),
+            traffic: self.prober.traffic(self.spec.cell.clock.now()),
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use super::{
     consensus::Opinion,
-    error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth},
+    error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth, Trips},
     evidence::{Evidence, Ours},
     time::Timestamp,
     window::{HealthWindow, Thresholds},
@@ -107,6 +107,19 @@ impl Prober {
     pub fn new(thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>) -> Self {
         let (window, tracker) = (HealthWindow::new(thresholds), limits.map(ErrorTracker::new));
         Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0, tracker }
+    }
+
+    /// A prober that takes over from another what real traffic has led to; the times are of the same clock.
+    #[must_use]
+    pub fn resumed(mut self, trips: Trips) -> Self {
+        self.tracker = self.tracker.map(|tracker| tracker.resumed(trips));
+        self
+    }
+
+    /// What has to outlive this prober.
+    #[must_use]
+    pub fn trips(&self) -> Trips {
+        self.tracker.as_ref().map(ErrorTracker::trips).unwrap_or_default()
     }
 
     /// The window, for those who ask.

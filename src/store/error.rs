@@ -29,6 +29,7 @@ pub enum StoreOp {
     AuthoritativeSet,
     AssignmentsReplace,
     StorageUpdate,
+    RepositoriesCount,
 }
 
 impl StoreOp {
@@ -59,6 +60,7 @@ impl StoreOp {
             StoreOp::AuthoritativeSet => "authoritative_set",
             StoreOp::AssignmentsReplace => "assignments_replace",
             StoreOp::StorageUpdate => "storage_update",
+            StoreOp::RepositoriesCount => "repositories_count",
         }
     }
 }

@@ -40,7 +40,7 @@ use actix::prelude::*;
 use gate::Gate;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -77,6 +77,8 @@ struct Inner<C> {
     elector: Relay<GetPrimary>,
     subscribe: Relay<Subscribe>,
     meter: Meter,
+    /// Repositories are counted for one caller at a time.
+    counting: Semaphore,
     cluster: ClusterId,
 }
 

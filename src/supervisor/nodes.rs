@@ -1,7 +1,10 @@
 //! One node's actor, the cells behind it, and its handle: built at start, and by a reload.
 
 use crate::{
-    actors::{Cells, ChildKey, ChildSpec, NodeActor, NodeHandle, NodePlace, NodeSpec, Reconfigure, Relay, WatchedNode},
+    actors::{
+        Cells, ChildKey, ChildSpec, NodeActor, NodeCell, NodeHandle, NodePlace, NodeSpec, Reconfigure, Relay,
+        WatchedNode,
+    },
     config::{Config, ConfigError, NodeConfig, Problem},
     core::ids::NodeId,
     messages::health::{NodeReport, RoundReport},
@@ -95,6 +98,7 @@ impl<C: Clone + Send + Sync + 'static> Wire<C> {
                 errors: config.health.errors,
                 traffic: link.traffic,
                 latency: Arc::clone(&to.latency),
+                cell: NodeCell::default(),
             },
             config,
             to.in_rounds,
@@ -127,6 +131,9 @@ impl<C: Clone + Send + Sync + 'static> Wire<C> {
         opened: Option<Opened<C>>,
     ) -> (Relay<Reconfigure<NodeSpec>>, Reconfigure<NodeSpec>) {
         let mut spec = timed(self.spec.borrow().clone(), config, to.in_rounds);
+        if opened.is_some() || spec.errors != self.spec.borrow().errors {
+            spec.cell.forget();
+        }
         if let Some(opened) = opened {
             self.place.send_replace(opened.place(config));
             let Opened { node, config, link, .. } = opened;

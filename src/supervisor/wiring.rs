@@ -23,7 +23,7 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -130,6 +130,7 @@ pub(super) fn wire<T: Transport>(
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         gate: Gate::new(),
         meter,
+        counting: Semaphore::new(1),
         tick,
         leave,
         elector,

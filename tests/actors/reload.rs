@@ -4,7 +4,7 @@ use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs};
 use actix::prelude::*;
 use quorate::{
     Config, Error, Supervisor,
-    actors::{Change, ChildSpec, Guardian, NodeActor, NodeSpec, Reconfigure, Relay},
+    actors::{Change, ChildSpec, Guardian, NodeActor, NodeCell, NodeSpec, Reconfigure, Relay},
     config::Secret,
     core::{
         consensus::Opinion,
@@ -307,6 +307,7 @@ async fn a_new_address_injected_into_a_node_actor_drops_the_answer_from_the_old_
         errors: None,
         traffic: TrafficErrors::default(),
         latency: Arc::new(()),
+        cell: NodeCell::default(),
     };
     let (here, there) = (ScriptedNode::default(), ScriptedNode::default());
     let actor = NodeActor::new(spec(&here)).start();
@@ -338,6 +339,7 @@ async fn until_something_is_known_of_a_node_it_is_probed_at_the_bootstrap_interv
         errors: None,
         traffic: TrafficErrors::default(),
         latency: Arc::new(()),
+        cell: NodeCell::default(),
     };
     let probe = ScriptedNode::default();
     probe.answers(Evidence::Ours(Ours::NameResolution));
