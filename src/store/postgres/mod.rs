@@ -2,8 +2,8 @@
 //!
 //! Every operation is one round trip and one transaction: a read is one SELECT that builds the JSON document decoded in
 //! `store::rows` (the facts of an election, read by every lookup, are columns: see `facts`), a write is one call of a
-//! function of the migrations. So there is no transaction of ours that could stay open while its supervisor is frozen,
-//! and a pool in front of the server that works by transactions does no harm.
+//! function of the migrations, or one statement that does all of it. So there is no transaction of ours that could stay
+//! open while its supervisor is frozen, and a pool in front of the server that works by transactions does no harm.
 //!
 //! Three deadlines stand around each: the server's `statement_timeout` and `lock_timeout`, which end the work itself, and
 //! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
@@ -137,8 +137,21 @@ impl PostgresStore {
     /// `InvalidUrl`, `Unreachable`, `Authentication`, `DatabaseMissing`, `TooOld` (below 14), `ReadOnly`, `NotMigrated`,
     /// `NewerSchema`, `SchemaDiffers`. No error quotes the URL.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<PostgresStore, StoreError> {
-        let address = Address::parse(url)?;
-        migrations::settle(&address, &options).await?;
+        Self::connect_through(url, url, options).await
+    }
+
+    /// Connects by `url`, which may lead through a pooler that works by transactions, and by `session` for what needs a
+    /// session of its own: a migration's lock would stay behind in the pooler's, and hold up whoever gets it next.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn connect_through(
+        url: &str,
+        session: &str,
+        options: PostgresOptions,
+    ) -> Result<PostgresStore, StoreError> {
+        let (address, session) = (Address::parse(url)?, Address::parse(session)?);
+        migrations::settle(&session, &options).await?;
         let size = options.pool_size.max(1);
         let pool = |size| {
             managed::Pool::builder(Sessions { address: address.clone(), options: options.clone() })
@@ -163,6 +176,7 @@ impl PostgresStore {
             | StoreOp::SupervisorRegister
             | StoreOp::SupervisorHeartbeat
             | StoreOp::SupervisorRemove
+            | StoreOp::NodesWatch
             | StoreOp::VotesWrite
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect
