@@ -25,7 +25,7 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
             let options = PostgresOptions {
                 migrate: database.migrate,
                 pool_size: database.pool_size as usize,
-                session_pooled: config.feed.listen,
+                listen: config.feed.listen,
                 ..PostgresOptions::default()
             };
             let session = database.session_pooled.as_ref().unwrap_or(&database.url);

@@ -5,7 +5,8 @@ use actix::{Actor, Addr};
 use quorate::{
     Error, Supervisor,
     actors::{
-        ConfiguredNodes, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView, NodeNames,
+        ConfiguredNodes, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView,
+        NodeNames,
     },
     config::ElectionStrategy,
     core::{

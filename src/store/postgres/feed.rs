@@ -67,11 +67,11 @@ impl ChangeFeed for PostgresStore {
 
     fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
         Box::pin(async move {
-            let sessions = self.pool.manager();
-            if !sessions.options.session_pooled {
+            let options = &self.pool.manager().options;
+            if !options.listen {
                 return Ok(None);
             }
-            listener::open(&sessions.address, &sessions.options).await.map(Some)
+            listener::open(&self.session, options).await.map(Some)
         })
     }
 

@@ -54,9 +54,9 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// Whether the schema may be brought up to date; else an outdated one is an error.
     pub migrate: bool,
-    /// Whether a connection is a session of ours alone. Behind a pooler that hands out transactions it is not: LISTEN is
-    /// heard by nobody there, and changes are polled instead. Default true.
-    pub session_pooled: bool,
+    /// Whether to LISTEN, on the session's address of [`PostgresStore::connect_through`]. Where that leads through a pooler
+    /// that hands out transactions nobody hears it: changes are polled instead. Default true.
+    pub listen: bool,
 }
 
 impl Default for PostgresOptions {
@@ -67,7 +67,7 @@ impl Default for PostgresOptions {
             statement_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(1),
             migrate: true,
-            session_pooled: true,
+            listen: true,
         }
     }
 }
@@ -116,6 +116,8 @@ impl Manager for Sessions {
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
     reserved: managed::Pool<Sessions>,
+    /// Where a connection is a session of ours: a listener's must be.
+    session: Address,
     /// Whether the last facts were read under policy `half`, whose statement says more. A guess costs one more read.
     counts_members: AtomicBool,
 }
@@ -141,7 +143,7 @@ impl PostgresStore {
     }
 
     /// Connects by `url`, which may lead through a pooler that works by transactions, and by `session` for what needs a
-    /// session of its own: a migration's lock would stay behind in the pooler's, and hold up whoever gets it next.
+    /// session of its own: LISTEN is heard by nobody there, and a migration's lock would stay behind in the pooler's, and hold up whoever gets it next.
     ///
     /// # Errors
     /// As `connect`.
@@ -159,7 +161,12 @@ impl PostgresStore {
                 .build()
                 .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))
         };
-        Ok(PostgresStore { pool: pool(size)?, reserved: pool(RESERVED)?, counts_members: AtomicBool::new(false) })
+        Ok(PostgresStore {
+            pool: pool(size)?,
+            reserved: pool(RESERVED)?,
+            session,
+            counts_members: AtomicBool::new(false),
+        })
     }
 
     /// Closes all connections. Operations that run are finished, later ones answer `ConnectionLost`.
