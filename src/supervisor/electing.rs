@@ -3,10 +3,10 @@
 use crate::{
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries,
-        LocalElector, LocalElectorConfig, PerRepositoryElector, Relay, VirtualStorageElector,
+        LocalElector, LocalElectorConfig, NodeNames, PerRepositoryElector, Relay, VirtualStorageElector,
         VirtualStorageElectorConfig,
     },
-    config::{Config, ElectionStrategy},
+    config::{Config, ElectionStrategy, VirtualStorageConfig},
     core::ids::{ClusterId, SupervisorName},
     messages::election::{GetPrimary, GetShard},
     store::Store,
@@ -14,6 +14,12 @@ use crate::{
 };
 use actix::{Actor, Context, Handler, dev::ToEnvelope};
 use std::sync::Arc;
+
+/// The nodes of a configuration, by name.
+pub(super) fn names(config: &Config) -> NodeNames {
+    let storages = |of: &VirtualStorageConfig| of.nodes.iter().map(|node| node.storage.clone()).collect();
+    config.virtual_storages.iter().map(|of| (of.name.clone(), storages(of))).collect()
+}
 
 type Places = (Relay<GetPrimary>, Relay<GetShard>);
 
@@ -25,17 +31,15 @@ pub(super) fn child(
     name: SupervisorName,
     cells: &Cells,
     meter: &Meter,
+    nodes: ConfiguredNodes,
     places: Places,
 ) -> ChildSpec {
-    let clusters = config.virtual_storages.iter();
-    let nodes: ConfiguredNodes =
-        clusters.map(|of| (of.name.clone(), of.nodes.iter().map(|node| node.storage.clone()).collect())).collect();
     let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
     let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
     let primaries = KnownPrimaries::new(name.clone(), meter.clone());
     match (config.failover.election_strategy, config.failover.enabled) {
         (ElectionStrategy::PerRepository, enabled) => {
-            let virtual_storages = Some(nodes.keys().cloned().collect());
+            let virtual_storages = Some(nodes);
             let config = ElectorConfig { store: store.clone(), name, voter, virtual_storages, timeout, lot };
             let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
             spec(move || make(config.clone()), places)

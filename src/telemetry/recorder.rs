@@ -137,9 +137,16 @@ impl Meter {
         }
     }
 
-    /// Who leads a whole virtual storage.
-    pub(crate) fn shard_primary(&self, of: &VirtualStorage, nodes: &[Storage], primary: Option<&Storage>) {
+    /// Who leads a whole virtual storage; nodes that are configured no more are taken away.
+    pub(crate) fn shard_primary<'a>(
+        &self,
+        of: &VirtualStorage,
+        nodes: &[Storage],
+        gone: impl Iterator<Item = &'a Storage>,
+        primary: Option<&Storage>,
+    ) {
         let Some(to) = self.to() else { return };
+        gone.for_each(|node| to.forget(&metrics::PRIMARIES, &[of.as_str(), node.as_str()]));
         for node in nodes {
             to.set(&metrics::PRIMARIES, &[of.as_str(), node.as_str()], flag(primary == Some(node)));
         }

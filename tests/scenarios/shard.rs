@@ -65,7 +65,7 @@ impl Scene {
             repositories: lab.store.clone(),
             name: name.clone(),
             voter: registered,
-            nodes: BTreeMap::from([(v(), nodes.iter().map(|name| storage(name)).collect())]),
+            nodes: BTreeMap::from([(v(), nodes.iter().map(|name| storage(name)).collect())]).into(),
             primaries: KnownPrimaries::new(name, Meter::default()),
             timeout: LIMIT,
             lot: ElectorConfig::random_lot,

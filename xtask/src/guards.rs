@@ -125,7 +125,13 @@ impl Copy {
         if !listed.status.success() {
             return Err("git ls-files failed: guards work on a git work tree".into());
         }
-        for file in String::from_utf8(listed.stdout)?.lines() {
+        let listed = String::from_utf8(listed.stdout)?;
+        // What has moved since the last copy must not stand beside what took its place.
+        let list = copy.tree.with_extension("list");
+        let before = fs::read_to_string(&list).unwrap_or_default();
+        let kept: BTreeSet<&str> = listed.lines().collect();
+        before.lines().filter(|file| !kept.contains(file)).for_each(|file| drop(fs::remove_file(copy.tree.join(file))));
+        for file in listed.lines() {
             let (from, to) = (root.join(file), copy.tree.join(file));
             // What did not change keeps its time, so that cargo builds only what did.
             match fs::read(&from) {
@@ -137,6 +143,7 @@ impl Copy {
                 Err(_) => drop(fs::remove_file(to)),
             }
         }
+        fs::write(list, &listed)?;
         Ok(copy)
     }
 

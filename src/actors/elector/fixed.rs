@@ -33,7 +33,7 @@ pub struct FixedElectorConfig {
     pub nodes: ConfiguredNodes,
     /// Who is up, published by the HealthManager.
     pub local: watch::Receiver<LocalView>,
-    /// Whom the gauge shows: it is told once.
+    /// Whom the gauge shows: it is told at the start, and when a reload puts another node first.
     pub primaries: KnownPrimaries,
     /// How long one lookup may take.
     pub timeout: Duration,
@@ -57,8 +57,8 @@ impl Actor for FixedElector {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        for (virtual_storage, nodes) in &self.config.nodes {
-            self.config.primaries.hear(virtual_storage, nodes, nodes.first(), None);
+        for (virtual_storage, nodes) in self.config.nodes.names() {
+            self.config.primaries.hear(&virtual_storage, &nodes, nodes.first(), None);
         }
     }
 }
@@ -90,11 +90,12 @@ impl FixedElectorConfig {
     fn shard(&self, virtual_storage: &VirtualStorage) -> Result<Shard, Error> {
         let nodes = nodes_of(&self.nodes, virtual_storage)?;
         let storage = nodes.first().cloned().ok_or(Error::NoPrimary)?;
+        self.primaries.hear(virtual_storage, &nodes, Some(&storage), None);
         let is_up = self.local.borrow().contains(&NodeId::new(virtual_storage.clone(), storage.clone()));
         if !is_up {
             return Err(Error::PrimaryNotHealthy { storage, epoch: None });
         }
-        Ok(Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), None))
+        Ok(Shard::new(virtual_storage.clone(), storage, nodes, None))
     }
 }
 

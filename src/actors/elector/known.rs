@@ -21,6 +21,7 @@ pub struct KnownPrimaries {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Heard {
+    nodes: Vec<Storage>,
     primary: Option<Storage>,
     epoch: Option<Epoch>,
 }
@@ -46,12 +47,13 @@ impl KnownPrimaries {
         primary: Option<&Storage>,
         epoch: Option<Epoch>,
     ) {
-        let now = Heard { primary: primary.cloned(), epoch };
+        let now = Heard { nodes: nodes.to_vec(), primary: primary.cloned(), epoch };
         let last = self.heard.borrow().get(virtual_storage).cloned();
         if last.as_ref().is_some_and(|last| *last == now || now.epoch < last.epoch) {
             return;
         }
-        self.meter.shard_primary(virtual_storage, nodes, primary);
+        let gone = last.iter().flat_map(|last| &last.nodes).filter(|node| !nodes.contains(node));
+        self.meter.shard_primary(virtual_storage, nodes, gone, primary);
         let before = last.map_or_else(|| nodes.first().cloned(), |last| last.primary);
         if before.as_ref() != primary {
             telemetry::shard_primary_changed(virtual_storage, &self.name, before.as_ref(), primary);

@@ -90,14 +90,14 @@ impl LocalElectorConfig {
         let up = Arc::clone(&self.local.borrow());
         let is_up = |storage: &Storage| up.contains(&NodeId::new(virtual_storage.clone(), storage.clone()));
         let recorded = self.primaries.of(virtual_storage);
-        let chosen = choose_local(recorded.as_ref(), nodes, is_up);
+        let chosen = choose_local(recorded.as_ref(), &nodes, is_up);
         // Who is down and has no successor stays, and says so.
         let storage = chosen.clone().or(recorded).or_else(|| nodes.first().cloned()).ok_or(Error::NoPrimary)?;
-        self.primaries.hear(virtual_storage, nodes, Some(&storage), None);
+        self.primaries.hear(virtual_storage, &nodes, Some(&storage), None);
         if chosen.is_none() {
             return Err(Error::PrimaryNotHealthy { storage, epoch: None });
         }
-        Ok(Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), None))
+        Ok(Shard::new(virtual_storage.clone(), storage, nodes.clone(), None))
     }
 }
 

@@ -19,7 +19,7 @@ mod per_repository;
 mod repository;
 mod virtual_storage;
 
-pub use asked::ConfiguredNodes;
+pub use asked::{ConfiguredNodes, NodeNames};
 pub use fixed::{FixedElector, FixedElectorConfig};
 pub use known::KnownPrimaries;
 pub use local::{LocalElector, LocalElectorConfig};

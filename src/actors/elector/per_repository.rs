@@ -5,7 +5,7 @@
 //! its mailbox before, so a flooded elector still acts on the newest consensus (D18).
 
 use super::{
-    asked::{MAILBOX, Places, ROUNDS_MAX, proposer},
+    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, proposer},
     repository::settle,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     store::ElectionStore,
 };
 use actix::prelude::*;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// What an elector is built from, as often as need be.
@@ -32,7 +32,7 @@ pub struct ElectorConfig {
     /// The registration that may act, published by the HealthManager.
     pub voter: watch::Receiver<Option<Voter>>,
     /// The virtual storages that are configured here; `None`: any.
-    pub virtual_storages: Option<BTreeSet<VirtualStorage>>,
+    pub virtual_storages: Option<ConfiguredNodes>,
     /// How long one lookup may take, retries included.
     pub timeout: Duration,
     /// Draws the seed that breaks ties, and the identity of a decision.
@@ -98,7 +98,7 @@ impl Handler<GetShard> for PerRepositoryElector {
 
 impl ElectorConfig {
     fn knows(&self, virtual_storage: &VirtualStorage) -> bool {
-        self.virtual_storages.as_ref().is_none_or(|known| known.contains(virtual_storage))
+        self.virtual_storages.as_ref().is_none_or(|known| known.has(virtual_storage))
     }
 
     async fn primary(&self, target: &Target, elects: bool) -> Result<Primary, Error> {

@@ -138,13 +138,13 @@ impl VirtualStorageElectorConfig {
             let (facts, settings) = (read.facts, read.settings.settings);
             let proposer = proposer(&self.voter, &self.name);
             let shard = |storage, epoch| {
-                (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), epoch))
+                (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.clone(), epoch))
             };
             if let Some(stands) = &facts.recorded {
                 let leads = (!stands.demoted).then_some(&stands.storage);
-                self.primaries.hear(virtual_storage, nodes, leads, stands.epoch);
+                self.primaries.hear(virtual_storage, &nodes, leads, stands.epoch);
             }
-            match decide_shard(&facts, nodes, &settings, &proposer) {
+            match decide_shard(&facts, &nodes, &settings, &proposer) {
                 ShardDecision::Keep { storage, epoch } => return Ok(shard(storage, epoch)),
                 ShardDecision::NoCandidate(stands) => return Err(no_candidate(stands)),
                 ShardDecision::Wait(why) => return Err(Error::ElectionPending(why)),
@@ -153,7 +153,7 @@ impl VirtualStorageElectorConfig {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Elect(&election))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_elected(virtual_storage, &self.name, &election, epoch);
-                        self.primaries.hear(virtual_storage, nodes, Some(&election.to), Some(epoch));
+                        self.primaries.hear(virtual_storage, &nodes, Some(&election.to), Some(epoch));
                         return Ok(shard(election.to, Some(epoch)));
                     }
                 }
@@ -161,7 +161,7 @@ impl VirtualStorageElectorConfig {
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Demote(why))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_demoted(virtual_storage, &self.name, &from, why);
-                        self.primaries.hear(virtual_storage, nodes, None, Some(epoch));
+                        self.primaries.hear(virtual_storage, &nodes, None, Some(epoch));
                         return Err(Error::PrimaryNotHealthy { storage: from, epoch: Some(epoch) });
                     }
                 }
@@ -187,7 +187,7 @@ impl VirtualStorageElectorConfig {
         let evidence = serde_json::json!({
             "candidates": election.map(|election| &election.candidates),
             "fallback_choice": election.is_some_and(|election| election.fallback),
-            "refused": shard_refusals(facts, nodes, settings),
+            "refused": shard_refusals(facts, &nodes, settings),
             "votes": facts.health.votes,
         });
         Ok(ShardProposal {
