@@ -27,8 +27,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Reports that may wait: 4,096 nodes may report in one burst; what does not fit is made good by the next probe's.
-const MAILBOX: usize = 4_096;
+/// Messages that may wait beside one report of each node, which may all come in one burst.
+const MAILBOX: usize = 64;
 
 /// What a HealthManager is built from, as often as need be.
 #[derive(Clone)]
@@ -172,6 +172,15 @@ impl HealthManager {
                 telemetry::voting(&voter);
                 self.config.cells.registered(Some(voter));
             }
+            Effect::PublishOne { node, up } => self.config.cells.local.send_modify(|local| {
+                // Copied only while somebody still reads the last one.
+                let local = Arc::make_mut(local);
+                if up {
+                    local.insert(node);
+                } else {
+                    local.remove(&node);
+                }
+            }),
             Effect::PublishLocal(up) => drop(self.config.cells.local.send_replace(Arc::new(up))),
             Effect::Publish(consensus) => {
                 telemetry::consensus_changed(&consensus);
@@ -257,7 +266,7 @@ fn heartbeat_reply(outcome: Heartbeat) -> HeartbeatReply {
 impl Actor for HealthManager {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.set_mailbox_capacity(self.config.nodes.len().saturating_add(MAILBOX));
         telemetry::health_manager_started();
         if let Some(heartbeat) = self.config.heartbeat {
             self.feed(Input::Tick, ctx);

@@ -55,11 +55,11 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// Names become nodes, in order of configuration.
     fn paired(&self, names: &shard::Shard) -> Result<Shard<C>, Error> {
-        let here = || self.inner.nodes.iter().filter(|node| node.node().virtual_storage == names.virtual_storage);
+        let (nodes, virtual_storage) = (&self.inner.nodes, &names.virtual_storage);
         let not_here = || Error::PrimaryNotHealthy { storage: names.primary.clone(), epoch: names.epoch };
         Ok(Shard {
-            primary: here().find(|node| *node.storage() == names.primary).cloned().ok_or_else(not_here)?,
-            secondaries: here().filter(|node| names.secondaries.contains(node.storage())).cloned().collect(),
+            primary: nodes.get(virtual_storage, &names.primary).cloned().ok_or_else(not_here)?,
+            secondaries: nodes.among(virtual_storage, &names.secondaries).cloned().collect(),
             epoch: names.epoch,
         })
     }
@@ -76,12 +76,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             Ok(_) | Err(Error::RepositoryNotFound) => return self.healthy_primary(target).await,
             Err(error) => return Err(error),
         };
-        let up = self.inner.nodes.iter().filter(|handle| {
-            handle.node().virtual_storage == found.virtual_storage
-                && found.storages.contains(handle.storage())
-                && handle.is_healthy()
-        });
-        let up: Vec<&NodeHandle<C>> = up.collect();
+        let up_to_date = self.inner.nodes.among(&found.virtual_storage, found.storages.iter());
+        let up: Vec<&NodeHandle<C>> = up_to_date.filter(|handle| handle.is_healthy()).collect();
         let lot = usize::try_from((self.lot)() >> 32).unwrap_or(0).checked_rem(up.len()).unwrap_or(0);
         match up.get(lot) {
             Some(handle) => Ok(self.routed(handle)),
@@ -132,7 +128,7 @@ impl<C: Clone + Send + Sync + 'static> Manager<C> for Supervisor<C> {
     }
     fn nodes(&self) -> BTreeMap<VirtualStorage, Vec<NodeHandle<C>>> {
         let mut nodes = BTreeMap::<_, Vec<_>>::new();
-        for node in &self.inner.nodes {
+        for node in self.inner.nodes.all() {
             nodes.entry(node.node().virtual_storage.clone()).or_default().push(node.clone());
         }
         nodes

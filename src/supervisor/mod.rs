@@ -6,6 +6,7 @@
 
 mod electing;
 mod manager;
+mod nodes;
 mod open;
 mod repositories;
 mod synced;
@@ -68,7 +69,7 @@ struct Inner<C> {
     request_timeout: Duration,
     store: Arc<dyn Store>,
     cells: Arc<Cells>,
-    nodes: Vec<NodeHandle<C>>,
+    nodes: nodes::Nodes<C>,
     guardian: Addr<Guardian>,
     tick: Relay<Tick>,
     leave: Relay<Leave>,
@@ -210,7 +211,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn healthy_nodes(&self) -> HealthyNodes {
         let mut all = BTreeMap::<_, Vec<_>>::new();
-        for node in &self.inner.nodes {
+        for node in self.inner.nodes.all() {
             let here = all.entry(node.node().virtual_storage.clone()).or_default();
             here.extend(node.is_healthy().then(|| node.storage().clone()));
         }
@@ -232,13 +233,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Every configured node, in order of configuration.
     #[must_use]
     pub fn nodes(&self) -> &[NodeHandle<C>] {
-        &self.inner.nodes
+        self.inner.nodes.all()
     }
 
     /// One node; `None` if it is not configured here.
     #[must_use]
     pub fn node(&self, node: &NodeId) -> Option<&NodeHandle<C>> {
-        self.inner.nodes.iter().find(|handle| handle.node() == node)
+        self.inner.nodes.get(&node.virtual_storage, &node.storage)
     }
 
     /// The registration under which this supervisor votes; `None` while it has none.

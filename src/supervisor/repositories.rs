@@ -29,7 +29,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Creates a repository at generation 0. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
     /// `PathTaken` or `IdTaken`, [`Error::StoreUnavailable`].
     pub async fn repository_create(&self, new: &NewRepository) -> Result<Created, Error> {
-        if self.configured(&new.virtual_storage).is_empty() {
+        if self.inner.nodes.storages(&new.virtual_storage).is_none() {
             return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
         }
         self.done(|| self.inner.store.repository_create(new)).await
@@ -169,7 +169,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Err(error) = &counts {
             telemetry::counting_failed(error);
         }
-        let nodes = self.inner.nodes.iter().map(NodeHandle::node);
+        let nodes = self.inner.nodes.all().iter().map(NodeHandle::node);
         self.inner.meter.repositories(nodes, counts.as_deref().ok());
         counts
     }
@@ -188,7 +188,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// A virtual storage that is named must be configured here.
     pub(super) fn known(&self, target: &Target) -> Result<(), Error> {
         match target {
-            Target::Path(named, _) if self.configured(named).is_empty() => {
+            Target::Path(named, _) if self.inner.nodes.storages(named).is_none() => {
                 Err(Error::VirtualStorageNotFound(named.clone()))
             }
             Target::Path(..) | Target::Id(_) => Ok(()),
@@ -197,8 +197,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// The storages of a virtual storage that are configured here.
     pub(super) fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
-        let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == *virtual_storage);
-        here.map(|handle| handle.storage().clone()).collect()
+        self.inner.nodes.storages(virtual_storage).into_iter().flatten().cloned().collect()
     }
 
     /// One call of the store within the request's deadline.

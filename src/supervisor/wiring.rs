@@ -2,6 +2,7 @@
 
 use super::{
     Inner, electing,
+    nodes::Nodes,
     watching::{Watched, Watchers, Watching},
 };
 use crate::{
@@ -116,7 +117,7 @@ pub(super) fn wire<T: Transport>(
         request_timeout: config.request_timeout,
         store: ports.store,
         cells,
-        nodes: handles,
+        nodes: Nodes::new(handles),
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         meter,
         counting: Semaphore::new(1),
