@@ -62,6 +62,7 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_register(registration: &'a Registration) -> Registered;
         supervisor_heartbeat(voter: &'a Voter) -> Heartbeat;
         supervisor_remove(voter: &'a Voter) -> bool;
+        nodes_watch(voter: &'a Voter, nodes: &'a [NodeId]) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
         health_facts() -> HealthSnapshot;
     }
@@ -150,7 +151,7 @@ fn config() -> Result<Config, Box<dyn Error>> {
     config.name = Some("supervisor-1".parse()?);
     let node = |name: &str| Ok::<_, Box<dyn Error>>(NodeConfig::new(name.parse()?, format!("tcp://{name}:9999")));
     let nodes = ["g1", "g2"].map(node).into_iter().collect::<Result<_, Box<dyn Error>>>()?;
-    config.virtual_storages = vec![VirtualStorageConfig { name: default()?, nodes }];
+    config.virtual_storages = vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(default()?) }];
     Ok(config)
 }
 

@@ -89,6 +89,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: Duration::from_millis(300),
         interval: None,
+        bootstrap_interval: Duration::from_millis(100),
         reports: Relay::to(&manager),
         rounds: Relay::vacant(),
         errors: None,

@@ -9,7 +9,7 @@ use crate::{
         assignment::InvalidReplicationFactor,
         election::WaitReason,
         epoch::Epoch,
-        ids::{Incarnation, Storage, VirtualStorage},
+        ids::{Incarnation, NodeId, Storage, VirtualStorage},
     },
     store::{Current, Refused, StoreError, StoreErrorKind},
 };
@@ -25,6 +25,9 @@ pub enum Error {
     /// The virtual storage is not configured here.
     #[error("virtual storage {0:?} does not exist")]
     VirtualStorageNotFound(VirtualStorage),
+    /// The node is not configured here.
+    #[error("node {0} is not configured here")]
+    NodeNotFound(NodeId),
     /// There is no such repository.
     #[error("repository not found")]
     RepositoryNotFound,
@@ -166,7 +169,8 @@ impl Error {
             Error::Config(_)
             | Error::ReplicationFactor(_)
             | Error::VirtualStorageNotFound(_)
-            | Error::PrimaryPerRepository(_) => GrpcCode::InvalidArgument,
+            | Error::PrimaryPerRepository(_)
+            | Error::NodeNotFound(_) => GrpcCode::InvalidArgument,
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }

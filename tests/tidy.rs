@@ -44,6 +44,8 @@ const SEALED: &[(&str, &[&str])] = &[
 const HANDED_IN: &[&str] = &[
     "actors::cells",
     "actors::clock",
+    "actors::reconfigure",
+    "actors::Reconfigure",
     "actors::relay",
     "actors::elector::asked",
     "actors::Cells",

@@ -213,7 +213,7 @@ fn virtual_storages(order: &Order) -> Result<Vec<VirtualStorageConfig>> {
             nodes.push(NodeConfig::new(Storage::new(format!("g{index}"))?, address));
             number += 1;
         }
-        Ok(VirtualStorageConfig { name: VirtualStorage::new(format!("v{cluster}"))?, nodes })
+        Ok(VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(VirtualStorage::new(format!("v{cluster}"))?) })
     };
     (0..order.virtual_storages).map(&mut one).collect()
 }

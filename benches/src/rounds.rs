@@ -115,6 +115,9 @@ impl HealthStore for Counted {
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.count(false, self.inner.supervisor_remove(voter))
     }
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        self.count(false, self.inner.nodes_watch(voter, nodes))
+    }
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.asked.send_modify(|asked| asked.votes += batch.votes.len() as u64);
         self.count(false, self.inner.votes_write(voter, batch))

@@ -155,6 +155,7 @@ async fn supervisor(scene: &Elections) -> Result<Supervisor<u64>> {
         Ok(NodeConfig::new(storage.clone(), format!("tcp://{storage}:1")))
     };
     let nodes = (0..NODES).map(configured).collect::<Result<_>>()?;
-    config.virtual_storages = vec![VirtualStorageConfig { name: VirtualStorage::new("v")?, nodes }];
+    config.virtual_storages =
+        vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(VirtualStorage::new("v")?) }];
     Ok(Supervisor::assemble(config, Ports::new(scene.store.clone(), ScriptedTransport::default())).await?)
 }

@@ -27,6 +27,10 @@ impl NodeCell {
     pub(super) fn trips(&self) -> Trips {
         *self.trips.borrow()
     }
+    /// Nothing has tripped: the node is somewhere else now, or other limits hold.
+    pub(crate) fn forget(&self) {
+        self.keep(Trips::default());
+    }
     pub(super) fn keep(&self, trips: Trips) {
         self.trips.send_if_modified(|kept| std::mem::replace(kept, trips) != trips);
     }

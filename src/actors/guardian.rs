@@ -9,7 +9,7 @@ use crate::{
     telemetry::{self, Meter},
 };
 use actix::prelude::*;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
 
 /// Pause before the first rebuild, and the longest one.
@@ -20,7 +20,28 @@ const CALM: Duration = Duration::from_secs(60);
 /// How to build one actor.
 pub struct ChildSpec {
     name: String,
-    start: Box<dyn FnMut() -> JoinHandle<()>>,
+    key: ChildKey,
+    start: Box<dyn FnMut() -> JoinHandle<()> + Send>,
+}
+
+/// Which child: the key of one spec and no other, whatever their names.
+#[derive(Debug, Clone)]
+pub struct ChildKey(Arc<()>);
+
+impl PartialEq for ChildKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// To the guardian: start these and end those for good, both at once. Bound: one per reload.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Change {
+    /// To be started, and watched from now on.
+    pub add: Vec<ChildSpec>,
+    /// To be ended, and rebuilt no more.
+    pub remove: Vec<ChildKey>,
 }
 
 impl ChildSpec {
@@ -28,8 +49,8 @@ impl ChildSpec {
     /// predecessor's place.
     pub fn new<A>(
         name: impl Into<String>,
-        mut build: impl FnMut() -> A + 'static,
-        publish: impl Fn(&Addr<A>) + 'static,
+        mut build: impl FnMut() -> A + Send + 'static,
+        publish: impl Fn(&Addr<A>) + Send + 'static,
     ) -> Self
     where
         A: Actor<Context = Context<A>>,
@@ -39,7 +60,13 @@ impl ChildSpec {
             publish(&context.address());
             tokio::task::spawn_local(context.into_future(build()))
         };
-        Self { name: name.into(), start: Box::new(start) }
+        Self { name: name.into(), key: ChildKey(Arc::new(())), start: Box::new(start) }
+    }
+
+    /// By which it can be ended.
+    #[must_use]
+    pub fn key(&self) -> ChildKey {
+        self.key.clone()
     }
 }
 
@@ -53,7 +80,9 @@ struct Child {
 
 /// The actor.
 pub struct Guardian {
-    children: Vec<Child>,
+    /// By number, which is never given twice: one that has gone may still be heard of.
+    children: BTreeMap<u64, Child>,
+    next: u64,
     stopping: bool,
     meter: Meter,
 }
@@ -62,8 +91,11 @@ impl Guardian {
     /// A guardian that starts these, in this order.
     #[must_use]
     pub fn new(specs: Vec<ChildSpec>) -> Self {
-        let child = |spec| Child { spec, task: None, started: Instant::now(), pause: PAUSE.0, restarts: 0 };
-        Self { children: specs.into_iter().map(child).collect(), stopping: false, meter: Meter::default() }
+        let mut guardian = Self { children: BTreeMap::new(), next: 0, stopping: false, meter: Meter::default() };
+        for spec in specs {
+            guardian.adopt(spec);
+        }
+        guardian
     }
 
     /// Rebuilds are counted there.
@@ -73,18 +105,26 @@ impl Guardian {
         self
     }
 
-    fn start(&mut self, index: usize, ctx: &mut Context<Self>) {
-        let Some(child) = self.children.get_mut(index).filter(|_| !self.stopping) else { return };
+    fn adopt(&mut self, spec: ChildSpec) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        let child = Child { spec, task: None, started: Instant::now(), pause: PAUSE.0, restarts: 0 };
+        self.children.insert(number, child);
+        number
+    }
+
+    fn start(&mut self, number: u64, ctx: &mut Context<Self>) {
+        let Some(child) = self.children.get_mut(&number).filter(|_| !self.stopping) else { return };
         let task = (child.spec.start)();
         child.task = Some(task.abort_handle());
         child.started = Instant::now();
         ctx.spawn(task.into_actor(self).map(move |end, this: &mut Self, ctx| {
-            this.ended(index, end.is_err_and(|error| error.is_panic()), ctx);
+            this.ended(number, end.is_err_and(|error| error.is_panic()), ctx);
         }));
     }
 
-    fn ended(&mut self, index: usize, panicked: bool, ctx: &mut Context<Self>) {
-        let Some(child) = self.children.get_mut(index).filter(|_| !self.stopping) else { return };
+    fn ended(&mut self, number: u64, panicked: bool, ctx: &mut Context<Self>) {
+        let Some(child) = self.children.get_mut(&number).filter(|_| !self.stopping) else { return };
         if child.started.elapsed() >= CALM {
             child.pause = PAUSE.0;
         }
@@ -93,21 +133,28 @@ impl Guardian {
         child.restarts = child.restarts.saturating_add(1);
         self.meter.actor_restarted(&child.spec.name);
         telemetry::actor_died(&child.spec.name, panicked, child.restarts, pause);
-        ctx.run_later(pause, move |this, ctx| this.start(index, ctx));
+        ctx.run_later(pause, move |this, ctx| this.start(number, ctx));
+    }
+}
+
+impl Child {
+    fn end(&self) {
+        self.task.iter().for_each(tokio::task::AbortHandle::abort);
     }
 }
 
 impl Actor for Guardian {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        (0..self.children.len()).for_each(|index| self.start(index, ctx));
+        let numbers: Vec<u64> = self.children.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.start(number, ctx));
     }
 }
 
 impl Drop for Guardian {
     /// Whoever drops the guardian ends what it guards: nothing runs on unwatched.
     fn drop(&mut self) {
-        self.children.iter().filter_map(|child| child.task.as_ref()).for_each(tokio::task::AbortHandle::abort);
+        self.children.values().for_each(Child::end);
     }
 }
 
@@ -119,11 +166,28 @@ impl Handler<StopAll> for Guardian {
     }
 }
 
+impl Handler<Change> for Guardian {
+    type Result = ();
+    fn handle(&mut self, change: Change, ctx: &mut Context<Self>) {
+        self.children.retain(|_, child| {
+            let stays = !change.remove.contains(&child.spec.key);
+            if !stays {
+                child.end();
+            }
+            stays
+        });
+        for spec in change.add {
+            let number = self.adopt(spec);
+            self.start(number, ctx);
+        }
+    }
+}
+
 impl Handler<GetRestarts> for Guardian {
     type Result = MessageResult<GetRestarts>;
     fn handle(&mut self, _: GetRestarts, _: &mut Context<Self>) -> Self::Result {
         let mut restarts = BTreeMap::<String, u64>::new();
-        for child in &self.children {
+        for child in self.children.values() {
             *restarts.entry(child.spec.name.clone()).or_default() += child.restarts;
         }
         MessageResult(restarts)
@@ -132,7 +196,7 @@ impl Handler<GetRestarts> for Guardian {
 
 impl std::fmt::Debug for Guardian {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.children.iter().map(|child| child.spec.name.as_str()).collect();
+        let names: Vec<&str> = self.children.values().map(|child| child.spec.name.as_str()).collect();
         f.debug_struct("Guardian").field("children", &names).finish_non_exhaustive()
     }
 }

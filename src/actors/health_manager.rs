@@ -4,7 +4,7 @@
 //! All rules are [`Monitor`]'s. The cells that it publishes into outlive it, so a rebuilt HealthManager takes over its
 //! predecessor's registration and goes on counting revisions.
 
-use super::{cells::Cells, clock::MonotonicClock, relay::Relay};
+use super::{cells::Cells, clock::MonotonicClock, reconfigure::Reconfigure, relay::Relay};
 use crate::{
     core::{
         consensus::{Consensus, Opinion},
@@ -70,6 +70,7 @@ pub struct HealthManager {
     meter: Meter,
     /// When the heartbeat or round under way began, until all votes were read back.
     round_began: Option<Instant>,
+    timer: Option<SpawnHandle>,
     /// Somebody waits to hear which row is to be removed, while a registration is still on its way.
     departure: Option<oneshot::Sender<Voter>>,
 }
@@ -88,13 +89,18 @@ impl HealthManager {
             // Whoever took the name must not lose it because its predecessor died once more. Nothing is left to be done.
             let _ = monitor.handle(clock.now(), Input::Stop);
         }
-        Self { config, monitor, clock, meter: Meter::default(), round_began: None, departure: None }
+        let (meter, round_began, departure, timer) = (Meter::default(), None, None, None);
+        Self { config, monitor, clock, meter, round_began, departure, timer }
     }
 
     /// Rounds and the consensus are measured there.
     #[must_use]
     pub fn metered(self, meter: Meter) -> Self {
         Self { meter, ..self }
+    }
+
+    fn mailbox(&self) -> usize {
+        self.config.nodes.len().saturating_add(MAILBOX)
     }
 
     /// The only door to the rules: one input in, effects out.
@@ -138,6 +144,14 @@ impl HealthManager {
                 self.ask(ctx, async move { store.votes_write(&voter, &batch).await }, move |answer| {
                     let mine = answer.map(|outcome| outcome != VotesWritten::NotMine);
                     Input::VotesWritten { batch: written, mine }
+                });
+            }
+            Effect::Watch { voter, nodes } => {
+                let (asked, wanted) = (voter.clone(), nodes.clone());
+                self.ask(ctx, async move { store.nodes_watch(&asked, &wanted).await }, move |mine| Input::Watched {
+                    voter,
+                    nodes,
+                    mine,
                 });
             }
             Effect::ReadFacts => {
@@ -235,6 +249,14 @@ impl HealthManager {
         }));
     }
 
+    fn beat_regularly(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let regularly = |heartbeat| ctx.run_interval(heartbeat, |this: &mut Self, ctx| this.feed(Input::Tick, ctx));
+        self.timer = self.config.heartbeat.map(regularly);
+    }
+
     fn complain(&self, complaint: Option<String>) {
         let answers_again = complaint.is_none() && self.config.cells.complaint.borrow().is_some();
         if answers_again {
@@ -266,11 +288,11 @@ fn heartbeat_reply(outcome: Heartbeat) -> HeartbeatReply {
 impl Actor for HealthManager {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(self.config.nodes.len().saturating_add(MAILBOX));
+        ctx.set_mailbox_capacity(self.mailbox());
         telemetry::health_manager_started();
-        if let Some(heartbeat) = self.config.heartbeat {
+        if self.config.heartbeat.is_some() {
             self.feed(Input::Tick, ctx);
-            ctx.run_interval(heartbeat, |this, ctx| this.feed(Input::Tick, ctx));
+            self.beat_regularly(ctx);
         }
     }
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -282,6 +304,19 @@ impl Handler<Tick> for HealthManager {
     type Result = ();
     fn handle(&mut self, _: Tick, ctx: &mut Context<Self>) {
         self.feed(Input::Tick, ctx);
+    }
+}
+
+impl Handler<Reconfigure<HealthManagerConfig>> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, Reconfigure(config): Reconfigure<HealthManagerConfig>, ctx: &mut Context<Self>) {
+        let nodes = config.nodes.iter().map(|watched| watched.node.clone()).collect();
+        let before = std::mem::replace(&mut self.config, config);
+        ctx.set_mailbox_capacity(self.mailbox());
+        if before.heartbeat != self.config.heartbeat {
+            self.beat_regularly(ctx);
+        }
+        self.feed(Input::Watch(nodes), ctx);
     }
 }
 

@@ -27,6 +27,7 @@ mod health_manager;
 mod node;
 mod node_handle;
 mod notifier;
+mod reconfigure;
 mod relay;
 mod synced;
 
@@ -34,14 +35,15 @@ pub use cells::{Cells, LocalView, NodeCell};
 pub use change_feed::{Follower, FollowerConfig};
 pub use elector::{
     ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries,
-    PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
+    NodeNames, PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
 };
-pub use guardian::{ChildSpec, Guardian};
+pub use guardian::{Change, ChildKey, ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
 pub use node::{NodeActor, NodeSpec};
-pub use node_handle::NodeHandle;
+pub use node_handle::{NodeHandle, NodePlace};
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
+pub use reconfigure::Reconfigure;
 pub use relay::Relay;
 pub(crate) use synced::Looked;
 pub use synced::{FeedStatus, SyncedTable};

@@ -3,7 +3,7 @@
 //! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
 //! comes out. What traffic has led to outlives it in a [`NodeCell`]; the window does not, for a probe fills it at once.
 
-use super::{cells::NodeCell, relay::Relay};
+use super::{cells::NodeCell, reconfigure::Reconfigure, relay::Relay};
 use crate::{
     core::{
         consensus::Opinion,
@@ -42,6 +42,8 @@ pub struct NodeSpec {
     pub timeout: Duration,
     /// Time between two probes, jittered by a tenth; `None`: only [`ProbeNow`] and [`RunRound`] probe.
     pub interval: Option<Duration>,
+    /// Time between two probes while nothing is known of the node yet, if that is shorter.
+    pub bootstrap_interval: Duration,
     /// Who hears what the node actor thinks.
     pub reports: Relay<NodeReport>,
     /// Who hears the outcome of a round.
@@ -62,8 +64,11 @@ pub struct NodeActor {
     prober: Prober,
     last: Option<Evidence>,
     reported: Opinion,
-    round_open: bool,
+    /// The round whose probe is under way.
+    round_open: Option<u64>,
     checks: Vec<oneshot::Sender<Evidence>>,
+    timer: Option<SpawnHandle>,
+    listening: Option<SpawnHandle>,
 }
 
 impl NodeActor {
@@ -71,7 +76,16 @@ impl NodeActor {
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
         let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors).resumed(spec.cell.trips());
-        Self { spec, prober, last: None, reported: Opinion::None, round_open: false, checks: Vec::new() }
+        Self {
+            spec,
+            prober,
+            last: None,
+            reported: Opinion::None,
+            round_open: None,
+            checks: Vec::new(),
+            timer: None,
+            listening: None,
+        }
     }
 
     /// The only door to the rules: one input in, effects out.
@@ -148,22 +162,60 @@ impl NodeActor {
         }
     }
 
-    /// Looks at failed traffic whenever there is some.
-    fn listen(&self, ctx: &mut Context<Self>) {
+    /// Looks at failed traffic whenever there is some, if it says anything.
+    fn listen(&mut self, ctx: &mut Context<Self>) {
+        if let Some(listening) = self.listening.take() {
+            ctx.cancel_future(listening);
+        }
+        if self.spec.errors.is_none() {
+            return;
+        }
         let traffic = self.spec.traffic.clone();
         let heard = async move { traffic.recorded().await };
-        ctx.spawn(heard.into_actor(self).map(|(), this: &mut Self, ctx: &mut Context<Self>| {
+        self.listening = Some(ctx.spawn(heard.into_actor(self).map(|(), this: &mut Self, ctx: &mut Context<Self>| {
             let (reads, writes) = this.spec.traffic.take();
             this.feed(Input::TrafficFailed { reads, writes }, ctx);
-            ctx.run_later(GATHERING, |this, ctx| this.listen(ctx));
-        }));
+            this.listening = Some(ctx.run_later(GATHERING, |this, ctx| this.listen(ctx)));
+        })));
     }
 
-    fn schedule(&mut self, interval: Duration, ctx: &mut Context<Self>) {
-        ctx.run_later(jittered(interval), move |this, ctx| {
-            this.feed(Input::Due, ctx);
-            this.schedule(interval, ctx);
+    /// Probes once for a round.
+    fn probe_for(&mut self, round: u64, ctx: &mut Context<Self>) {
+        self.round_open = Some(round);
+        let asked = Arc::clone(&self.spec.probe);
+        self.probe(Via::Kept, self.spec.timeout, ctx, move |this, evidence, _| {
+            // What a node's former address says is nothing about the node.
+            if !Arc::ptr_eq(&asked, &this.spec.probe) {
+                return;
+            }
+            this.round_open = None;
+            let before = this.prober.tripped();
+            let (opinion, evidence) = this.prober.round(this.spec.cell.clock.now(), evidence);
+            this.tell_of_traffic(before);
+            this.note(opinion, evidence);
+            let node = this.spec.node.clone();
+            this.spec.rounds.try_send(RoundReport { round, node, opinion, evidence });
         });
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.prober.window().opinion() == Opinion::None
+    }
+
+    /// The next probe. `waited`: how much of the interval has passed already. While nothing is known the actor looks more
+    /// often; once something is, what is left of the interval is waited out.
+    fn schedule(&mut self, waited: Duration, ctx: &mut Context<Self>) {
+        let Some(interval) = self.spec.interval else { return };
+        let (unknown, regular) = (self.is_unknown(), jittered(interval).saturating_sub(waited));
+        let pause = if unknown { self.spec.bootstrap_interval.min(regular) } else { regular };
+        self.timer = Some(ctx.run_later(pause, move |this, ctx| {
+            if unknown && pause < regular && !this.is_unknown() {
+                this.schedule(waited.saturating_add(pause), ctx);
+            } else {
+                this.feed(Input::Due, ctx);
+                this.schedule(Duration::ZERO, ctx);
+            }
+        }));
     }
 }
 
@@ -177,12 +229,10 @@ impl Actor for NodeActor {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
-        if self.spec.errors.is_some() {
-            self.listen(ctx);
-        }
-        if let Some(interval) = self.spec.interval {
+        self.listen(ctx);
+        if self.spec.interval.is_some() {
             self.feed(Input::Due, ctx);
-            self.schedule(interval, ctx);
+            self.schedule(Duration::ZERO, ctx);
         }
     }
 }
@@ -198,21 +248,11 @@ impl Handler<RunRound> for NodeActor {
     type Result = ();
     fn handle(&mut self, message: RunRound, ctx: &mut Context<Self>) {
         // One probe in flight: a round that finds the last one's still open counts this node as not seen.
-        if std::mem::replace(&mut self.round_open, true) {
-            return;
+        if self.round_open.is_none() {
+            self.probe_for(message.round, ctx);
         }
-        self.probe(Via::Kept, self.spec.timeout, ctx, move |this, evidence, _| {
-            this.round_open = false;
-            let before = this.prober.tripped();
-            let (opinion, evidence) = this.prober.round(this.spec.cell.clock.now(), evidence);
-            this.tell_of_traffic(before);
-            this.note(opinion, evidence);
-            let node = this.spec.node.clone();
-            this.spec.rounds.try_send(RoundReport { round: message.round, node, opinion, evidence });
-        });
     }
 }
-
 impl Handler<CheckHealth> for NodeActor {
     type Result = ResponseFuture<Option<Evidence>>;
     fn handle(&mut self, _: CheckHealth, ctx: &mut Context<Self>) -> Self::Result {
@@ -224,6 +264,36 @@ impl Handler<CheckHealth> for NodeActor {
         self.checks.push(answer);
         self.feed(Input::Due, ctx);
         Box::pin(async move { answered.await.ok() })
+    }
+}
+
+impl Handler<Reconfigure<NodeSpec>> for NodeActor {
+    type Result = ();
+    fn handle(&mut self, Reconfigure(spec): Reconfigure<NodeSpec>, ctx: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.spec, spec);
+        let moved = !Arc::ptr_eq(&before.probe, &self.spec.probe);
+        self.prober.reconfigure(self.spec.thresholds, self.spec.timeout, self.spec.errors, moved);
+        self.spec.cell.keep(self.prober.trips());
+        if before.errors.is_none() {
+            // What failed while nobody counted it must not count all at once.
+            let _ = self.spec.traffic.take();
+        }
+        self.listen(ctx);
+        let times = |spec: &NodeSpec| (spec.interval, spec.bootstrap_interval);
+        if !moved && times(&before) == times(&self.spec) {
+            return;
+        }
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(round) = self.round_open.filter(|_| moved) {
+            // Asked there in the same round, or it would count as not seen.
+            self.probe_for(round, ctx);
+        }
+        if moved && self.spec.interval.is_some() {
+            self.feed(Input::Due, ctx);
+        }
+        self.schedule(Duration::ZERO, ctx);
     }
 }
 

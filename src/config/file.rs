@@ -1,148 +1,182 @@
-//! The file's keys, one by one.
+//! Takes a file apart by the table of keys, and remembers what was wrong instead of stopping.
 
-use super::{Config, ElectionStrategy, HealthConfig, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
-use crate::core::{
-    error_tracker::{ErrorLimits, THRESHOLD_MAX},
-    settings::{Profile, Settings, WithoutCandidate},
+use super::{
+    Config, NodeConfig, Problem, VirtualStorageConfig,
+    environment::{self, Origins},
+    key::Key,
+    praefect,
+    table::{CLUSTER, ClusterDraft, Draft, FILE, NODE, NodeDraft},
 };
+use crate::core::settings::Profile;
+use std::{fmt::Display, str::FromStr};
+use toml::{Table, Value};
 
-/// Reads a file's text. What is missing or wrong keeps its default; what is wrong is a problem.
-pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
-    let table = match text.parse::<toml::Table>() {
+/// Reads a file's text under the environment's variables. What is missing or wrong keeps its default; what is wrong is a
+/// problem.
+pub(super) fn read(
+    text: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+    problems: &mut Vec<Problem>,
+) -> (Config, Origins) {
+    let mut table = match text.parse::<Table>() {
         Ok(table) => table,
         Err(error) => {
             // Its own text quotes the line, and the line may hold the database's password.
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count().saturating_add(1);
             problems.push(Problem::new("(file)", format!("line {line}: {}", error.message())));
-            return Config::new(Profile::Default, "");
+            return (Config::new(Profile::Default, ""), Origins::default());
         }
     };
-    let mut file = Reader::new("", table, problems);
-    let profiles = [Profile::Default, Profile::Lan, Profile::Praefect].map(|profile| (profile.as_str(), profile));
-    let profile = file.choice("profile", &profiles).unwrap_or_default();
-    let mut config = Config::new(profile, "");
-    config.name = file.parsed("name");
-    config.listen = file.text("listen");
-    set(&mut config.heartbeat, file.duration("heartbeat"));
-    set(&mut config.start_timeout, file.duration("start_timeout"));
-    set(&mut config.request_timeout, file.duration("request_timeout"));
-    database(&mut config, file.section("database"));
-    health(&mut config, file.section("health"));
-    failover(&mut config, file.section("failover"));
-    feed(&mut config, file.section("feed"));
-    consensus(&mut config.settings, file.section("consensus"));
-    config.virtual_storages = file.each("virtual_storage", |cluster| {
-        let name = required(cluster, "name");
-        let nodes = cluster.each("node", |node| {
-            let (storage, address) = (required(node, "storage"), required(node, "address"));
-            let token = node.secret("token");
-            Some(NodeConfig { storage: storage?, address: address?, token })
-        });
-        Some(VirtualStorageConfig { name: name?, nodes })
-    });
-    file.finish();
-    config
-}
-
-fn database(config: &mut Config, mut section: Reader<'_>) {
-    match section.text("url") {
-        Some(url) => config.database.url = super::DatabaseUrl::new(url),
-        None => section.problem("url", "is missing: `sqlite:PATH` or `postgres://user:password@host/name`"),
-    }
-    set(&mut config.database.migrate, section.flag("migrate"));
-    set(&mut config.database.pool_size, section.number("pool_size", 1..=1_000));
-    set(&mut config.database.session_pooled, section.flag("session_pooled"));
-    section.finish();
-}
-
-fn health(config: &mut Config, mut section: Reader<'_>) {
-    let health = &mut config.health;
-    set(&mut health.interval, section.duration("interval"));
-    set(&mut health.timeout, section.duration("timeout"));
-    set(&mut health.thresholds.fall, section.number("fall", 1..=1_000));
-    set(&mut health.thresholds.rise, section.number("rise", 1..=1_000));
-    set(&mut health.thresholds.first, section.number("first", 1..=1_000));
-    set(&mut health.thresholds.window, section.number("window", 1..=1_000));
-    set(&mut health.connect_timeout, section.duration("connect_timeout"));
-    set(&mut health.keepalive, section.duration("keepalive"));
-    set(&mut health.keepalive_timeout, section.duration("keepalive_timeout"));
-    set(&mut health.reconnect_pause_max, section.duration("reconnect_pause_max"));
-    set(&mut health.dns_refresh, section.duration("dns_refresh"));
-    health.tls_ca = section.text("tls_ca").map(Into::into);
-    health.tls_cert = section.text("tls_cert").map(Into::into);
-    health.tls_key = section.text("tls_key").map(Into::into);
-    health.tls_server_name = section.text("tls_server_name");
-    section.finish();
-}
-
-/// All three of Praefect's keys or none; zero is none, as there.
-fn errors(health: &mut HealthConfig, section: &mut Reader<'_>) {
-    const KEYS: [&str; 3] = ["error_threshold_window", "read_error_threshold_count", "write_error_threshold_count"];
-    let [window_key, reads_key, writes_key] = KEYS;
-    let window = section.duration(window_key).filter(|window| !window.is_zero());
-    let mut count = |key| section.number(key, 0..=THRESHOLD_MAX).filter(|count| *count > 0);
-    let (reads, writes) = (count(reads_key), count(writes_key));
-    let cool_down = section.duration("error_cool_down");
-    match (window, reads, writes) {
-        (Some(window), Some(reads), Some(writes)) => {
-            health.errors = Some(ErrorLimits { window, reads, writes, cool_down: cool_down.unwrap_or(window) });
-        }
-        (None, None, None) => {
-            if let Some(cool_down) = cool_down {
-                let what = format!("{cool_down:?} is for nothing: {} are not set", KEYS.join(", "));
-                section.problem("error_cool_down", what);
-            }
-        }
-        (window, reads, writes) => {
-            for (key, missing) in KEYS.into_iter().zip([window.is_none(), reads.is_none(), writes.is_none()]) {
-                if missing {
-                    let what = format!("is missing or 0: errors are counted only if {} are all set", KEYS.join(", "));
-                    section.problem(key, what);
-                }
-            }
+    let origins = environment::overlay(&mut table, variables, problems);
+    let mut draft = Draft::of(Config::new(Profile::Default, ""));
+    // Its defaults come first. Whatever is wrong with it is told below.
+    for key in FILE.iter().filter(|key| key.path == "profile") {
+        if let Some(value) = table.get("profile").cloned()
+            && key.slot.take(&mut draft, value).is_ok()
+        {
+            draft = Draft::of(Config::new(draft.config.settings.profile, ""));
         }
     }
+    let clusters = rows(&mut table, "virtual_storage", "", problems);
+    fill(&mut draft, table, "", (FILE, "virtual_storage"), problems);
+    draft.config.virtual_storages = clusters.into_iter().filter_map(|row| cluster(row, problems)).collect();
+    (finish(draft, problems), origins)
 }
 
-fn failover(config: &mut Config, mut section: Reader<'_>) {
-    set(&mut config.failover.enabled, section.flag("enabled"));
-    let strategies = [ElectionStrategy::PerRepository, ElectionStrategy::Sql, ElectionStrategy::Local];
-    let choices = strategies.map(|strategy| (strategy.as_str(), strategy));
-    set(&mut config.failover.election_strategy, section.choice("election_strategy", &choices));
-    errors(&mut config.health, &mut section);
-    section.finish();
-}
-
-fn feed(config: &mut Config, mut section: Reader<'_>) {
-    set(&mut config.feed.ttl, section.duration("ttl"));
-    set(&mut config.feed.check, section.duration("check"));
-    set(&mut config.feed.poll, section.duration("poll"));
-    set(&mut config.feed.entries, section.number("entries", 0..=10_000_000));
-    section.finish();
-}
-
-fn consensus(settings: &mut Settings, mut section: Reader<'_>) {
-    settings.expected_supervisors = section.number("expected_supervisors", 1..=1_000);
-    set(&mut settings.voter_ttl, section.duration("voter_ttl"));
-    set(&mut settings.vote_ttl, section.duration("vote_ttl"));
-    set(&mut settings.decision_ttl, section.duration("decision_ttl"));
-    let choices = [("keep", WithoutCandidate::Keep), ("demote", WithoutCandidate::Demote)];
-    set(&mut settings.without_candidate, section.choice("without_candidate", &choices));
-    set(&mut settings.praefect_notifications, section.flag("praefect_notifications"));
-    section.finish();
-}
-
-fn required<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader<'_>, key: &'static str) -> Option<T> {
-    let missing = !reader.has(key);
-    if missing {
-        reader.problem(key, "is missing");
+/// Makes one value of what several keys say together.
+fn finish(mut draft: Draft, problems: &mut Vec<Problem>) -> Config {
+    draft.config.health.errors = draft.errors.limits(problems);
+    draft.config.name = draft.name.as_deref().and_then(|name| parsed(name, "name", problems));
+    if let Some(url) = draft.database.address("database", problems) {
+        draft.config.database.url = url;
     }
-    reader.parsed(key)
+    if !draft.session_pooled.is_empty() {
+        let place = draft.session_pooled.or(&draft.database);
+        draft.config.database.session_pooled = place.address("database.session_pooled", problems);
+    }
+    draft.config
 }
 
-fn set<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
+fn cluster((path, mut table): Row, problems: &mut Vec<Problem>) -> Option<VirtualStorageConfig> {
+    let nodes = rows(&mut table, "node", &path, problems);
+    let mut draft = ClusterDraft::default();
+    fill(&mut draft, table, &path, (CLUSTER, "node"), problems);
+    let nodes = nodes.into_iter().filter_map(|row| node(row, problems)).collect();
+    let name = required(draft.name, &path, "name", problems)?;
+    Some(VirtualStorageConfig { name, default_replication_factor: draft.default_replication_factor, nodes })
+}
+
+fn node((path, table): Row, problems: &mut Vec<Problem>) -> Option<NodeConfig> {
+    let mut draft = NodeDraft::default();
+    fill(&mut draft, table, &path, (NODE, ""), problems);
+    let storage = required(draft.storage, &path, "storage", problems);
+    let address = required(draft.address, &path, "address", problems);
+    Some(NodeConfig { storage: storage?, address: address?, token: draft.token })
+}
+
+fn parsed<V: FromStr<Err: Display>>(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<V> {
+    text.parse().map_err(|error: V::Err| problems.push(Problem::new(path, error.to_string()))).ok()
+}
+
+fn required<V>(text: Option<String>, path: &str, key: &str, problems: &mut Vec<Problem>) -> Option<V>
+where
+    V: FromStr<Err: Display>,
+{
+    let path = joined(path, key);
+    let Some(text) = text else {
+        if !problems.iter().any(|problem| problem.key == path) {
+            problems.push(Problem::new(path, "is missing"));
+        }
+        return None;
+    };
+    parsed(&text, &path, problems)
+}
+
+fn joined(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// One table of an array, with its path.
+type Row = (String, Table);
+
+/// The tables of an array.
+fn rows(table: &mut Table, key: &str, above: &str, problems: &mut Vec<Problem>) -> Vec<Row> {
+    let path = joined(above, key);
+    match table.remove(key) {
+        None => Vec::new(),
+        Some(Value::Array(rows)) => {
+            let numbered = rows.into_iter().enumerate().map(|(index, row)| (format!("{path}[{index}]"), row));
+            numbered
+                .filter_map(|(path, row)| {
+                    let Value::Table(table) = row else {
+                        problems.push(Problem::new(path, "must be a table"));
+                        return None;
+                    };
+                    Some((path, table))
+                })
+                .collect()
+        }
+        Some(_) => {
+            problems.push(Problem::new(path, format!("must be an array of tables, written [[{key}]]")));
+            Vec::new()
+        }
     }
+}
+
+/// The keys that may stand in a table, and the array of tables that may, too.
+type Known<T> = (&'static [Key<T>], &'static str);
+
+/// Takes every key out of a table and puts its value in its place. What is left is a key that nobody knows.
+fn fill<T: 'static>(into: &mut T, mut table: Table, above: &str, known: Known<T>, problems: &mut Vec<Problem>) {
+    for key in known.0 {
+        let Some(value) = take(&mut table, key.path) else { continue };
+        let what = key.slot.take(into, value).err().or_else(|| key.slot.problem(into));
+        problems.extend(what.map(|what| Problem::new(joined(above, key.path), what)));
+    }
+    left_over(table, above, "", known, problems);
+}
+
+/// A value by its dotted path; the tables on the way stay.
+fn take(table: &mut Table, path: &str) -> Option<Value> {
+    match path.split_once('.') {
+        None => table.remove(path),
+        Some((section, rest)) => take(table.get_mut(section)?.as_table_mut()?, rest),
+    }
+}
+
+fn left_over<T>(table: Table, above: &str, section: &str, known: Known<T>, problems: &mut Vec<Problem>) {
+    for (name, value) in table {
+        let path = joined(section, &name);
+        let whole = joined(above, &path);
+        let is_section = known.0.iter().any(|key| is_below(key.path, &path));
+        let is_theirs = above.is_empty() && praefect::is_section(&path);
+        if let (true, Value::Table(inner)) = (is_section || is_theirs, value) {
+            left_over(inner, above, &path, known, problems);
+        } else if is_section {
+            // Whatever stands there may be the database's address, with its password.
+            problems.push(Problem::new(whole, "must be a table"));
+        } else {
+            let advice = praefect::advice(&path).filter(|_| above.is_empty());
+            problems.push(Problem::new(whole, advice.map_or_else(|| unknown(known, section), str::to_owned)));
+        }
+    }
+}
+
+fn is_below(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What may stand in a section.
+fn unknown<T>((keys, array): Known<T>, section: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for key in keys.iter().filter(|key| section.is_empty() || is_below(key.path, section)) {
+        let below = key.path.strip_prefix(section).unwrap_or_default().trim_start_matches('.');
+        let name = below.split('.').next().unwrap_or_default();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.extend(Some(array).filter(|array| section.is_empty() && !array.is_empty()));
+    if names.is_empty() { "unknown key".to_owned() } else { format!("unknown key; known here: {}", names.join(", ")) }
 }

@@ -3,14 +3,28 @@
 //! A minimal file is one virtual storage with its nodes. Unknown keys are errors, wrong types are errors, broken
 //! relations are errors, and [`Config::from_toml`] tells all of them at once, each with its key, its value and what is
 //! allowed. `serde` alone was rejected for that: it stops at the first.
+//!
+//! All keys stand in one table (`table`), each with its slot, range, default and reason. The parser walks it, and so do
+//! the environment's variables, the checks, [`Supervisor::reload`](crate::Supervisor::reload) and the page
+//! `docs/configuration.md`: none of them can know a key that the others do not.
 
+mod database;
+mod environment;
 mod error;
+mod failover;
 mod file;
-mod reader;
+mod key;
+mod page;
+mod praefect;
 mod relations;
+mod reload;
 mod secret;
+mod table;
 
+pub use database::{DatabaseConfig, DatabaseUrl};
+pub use environment::PREFIX;
 pub use error::{ConfigError, Problem};
+pub use page::reference;
 pub use secret::Secret;
 
 use crate::core::{
@@ -19,7 +33,7 @@ use crate::core::{
     settings::{Profile, Settings},
     window::Thresholds,
 };
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// Everything that one supervisor is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,52 +59,11 @@ pub struct Config {
     pub start_timeout: Duration,
     /// How long one lookup or operation may take, retries included. Default 5 s.
     pub request_timeout: Duration,
+    /// How long a stop may wait for lookups under way, before it takes the supervisor's row and votes away. Default 1 min
+    /// (as Praefect's).
+    pub graceful_stop_timeout: Duration,
     /// The clusters to watch.
     pub virtual_storages: Vec<VirtualStorageConfig>,
-}
-
-/// The database that all supervisors of a cluster share.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DatabaseConfig {
-    /// `sqlite:PATH` (one machine) or `postgres://user:password@host/name`.
-    pub url: DatabaseUrl,
-    /// Whether outstanding migrations are run at start. Default yes.
-    pub migrate: bool,
-    /// The most connections. Default 8: more do not make one database faster, and two per core are enough to fill it.
-    pub pool_size: u32,
-    /// Whether a connection to PostgreSQL is a session of ours alone, as it is without a pooler or behind one that pools
-    /// sessions. Behind one that hands out transactions nobody hears a notification: changes are polled there. Default
-    /// yes; a pooler that was not told of is noticed, too.
-    pub session_pooled: bool,
-}
-
-/// A database's address. It may hold a password, so it is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// Takes an address as it is; the store that it names checks it.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self(url.into())
-    }
-    /// The address itself, password included.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-    /// The part before the colon: which kind of database.
-    #[must_use]
-    pub fn scheme(&self) -> &str {
-        // What precedes the colon of something else may be a password.
-        let scheme = self.0.split_once(':').map_or("", |(scheme, _)| scheme);
-        if scheme.bytes().all(|byte| byte.is_ascii_lowercase()) { scheme } else { "" }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:***", self.scheme())
-    }
 }
 
 /// How nodes are probed.
@@ -99,6 +72,9 @@ pub struct HealthConfig {
     /// Time between two probes of a node, jittered by a tenth. Default 750 ms (`lan` 100 ms, `praefect` 1 s after the
     /// last round).
     pub interval: Duration,
+    /// Time between two probes of a node about which nothing is known yet. Default 100 ms (`praefect`: no use for it, a
+    /// round is a round): a start need not wait for a whole interval because the first probe told nothing.
+    pub bootstrap_interval: Duration,
     /// How long one probe may take. Default 300 ms (`lan` 100 ms, `praefect` 1 s for a whole round).
     pub timeout: Duration,
     /// Misses in a row that make a node down, successes in a row that bring it back, and those that a node without an
@@ -174,6 +150,10 @@ pub struct FeedConfig {
     /// Time between two polls where the database cannot notify (SQLite, a pooler), and so the age of what is answered
     /// from memory there. Default 100 ms; two must fit in `ttl`.
     pub poll: Duration,
+    /// Whether PostgreSQL is asked to notify. Behind a pooler that hands out transactions nobody would hear it (unless
+    /// `database.session_pooled` leads past it): changes are polled then. Default yes; a pooler that was not told of is
+    /// noticed, too.
+    pub listen: bool,
     /// The most repositories whose up-to-date storages are kept in memory, at some 500 bytes each. 0 keeps none, and then
     /// nothing is listened to either. Default 100,000: those that are read within minutes (`praefect`: 0).
     pub entries: u32,
@@ -182,7 +162,7 @@ pub struct FeedConfig {
 impl Default for FeedConfig {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), entries: 100_000 }
+        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), listen: true, entries: 100_000 }
     }
 }
 
@@ -191,6 +171,8 @@ impl Default for FeedConfig {
 pub struct VirtualStorageConfig {
     /// Its name.
     pub name: VirtualStorage,
+    /// How many storages a new repository is assigned to. Default 0: all of them, and nothing is stored.
+    pub default_replication_factor: u32,
     /// Its nodes, at least one.
     pub nodes: Vec<NodeConfig>,
 }
@@ -204,6 +186,14 @@ pub struct NodeConfig {
     pub address: String,
     /// The secret that proves to the node who calls. Default none.
     pub token: Option<Secret>,
+}
+
+impl VirtualStorageConfig {
+    /// A cluster without nodes yet, whose new repositories are assigned to every storage.
+    #[must_use]
+    pub fn new(name: VirtualStorage) -> Self {
+        Self { name, default_replication_factor: 0, nodes: Vec::new() }
+    }
 }
 
 impl NodeConfig {
@@ -229,12 +219,13 @@ impl Config {
             listen: None,
             database: DatabaseConfig {
                 url: DatabaseUrl::new(database),
+                session_pooled: None,
                 migrate: true,
                 pool_size: 8,
-                session_pooled: true,
             },
             health: HealthConfig {
                 interval,
+                bootstrap_interval: if profile == Profile::Praefect { interval } else { ms(100) },
                 timeout,
                 thresholds: Thresholds { fall, rise, first: 1, window },
                 errors: None,
@@ -257,15 +248,40 @@ impl Config {
             settings: Settings::of(profile),
             start_timeout: ms(30_000),
             request_timeout: ms(5_000),
+            graceful_stop_timeout: ms(60_000),
             virtual_storages: Vec::new(),
         }
     }
 
     /// Reads a configuration file's text. Tells every problem at once.
     pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        Self::from_sources(text, [])
+    }
+
+    /// Reads a configuration file's text, and over it what these variables say: `QUORATE_DATABASE__URL` stands for
+    /// `database.url`, two underscores for each dot. Those that do not begin with [`PREFIX`] are left alone. Tells every
+    /// problem at once, and which variable caused it.
+    ///
+    /// ```
+    /// # use quorate::Config;
+    /// let file = r#"
+    ///     name = "s1"
+    ///     virtual_storage = [{ name = "v", node = [{ storage = "g1", address = "tcp://10.0.0.1:2305" }] }]
+    /// "#;
+    /// let variables = [("QUORATE_DATABASE__URL".to_owned(), "sqlite:quorate.db".to_owned())];
+    /// assert_eq!(Config::from_sources(file, variables)?.database.url.scheme(), "sqlite");
+    /// # Ok::<(), quorate::ConfigError>(())
+    /// ```
+    pub fn from_sources(
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
         let mut problems = Vec::new();
-        let config = file::read(text, &mut problems);
-        problems.extend(relations::problems(&config));
+        let (config, origins) = file::read(text, variables, &mut problems);
+        let told: Vec<Problem> =
+            relations::problems(&config).into_iter().filter(|problem| !problems.contains(problem)).collect();
+        problems.extend(told);
+        origins.name(&mut problems);
         if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
     }
 

@@ -1,13 +1,18 @@
 //! The relations between values that must hold, each told with both values.
 
-use super::{Config, Problem};
+use super::{
+    Config, Problem,
+    table::{Draft, FILE},
+};
 use crate::core::{error_tracker::ErrorLimits, settings::Profile};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Everything that is wrong with a configuration, whoever made it.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
+    keys(config, &mut found);
     times(config, &mut found);
+    database(config, &mut found);
     errors(config, &mut found);
     identity(config, &mut found);
     clusters(config, &mut found);
@@ -18,43 +23,43 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         found.push(Problem::new("listen", "\"\" is not allowed: it must be an address such as \"10.0.0.1:2305\""));
     }
     found.extend(config.settings.problems().into_iter().map(|what| Problem::new("consensus", what)));
-    if config.database.pool_size == 0 {
-        found.push(Problem::new("database.pool_size", "0 is not allowed: it must be 1 to 1000"));
+    found
+}
+
+/// Each value within its own range, and none that nothing here would look at.
+fn keys(config: &Config, found: &mut Vec<Problem>) {
+    let rounds = config.settings.profile == Profile::Praefect;
+    let (mut draft, mut usual) = (Draft::of(config.clone()), Draft::of(Config::new(config.settings.profile, "")));
+    // The stored settings check themselves.
+    for key in FILE.iter().filter(|key| !key.path.starts_with("consensus.")) {
+        if let Some(what) = key.slot.problem(&mut draft) {
+            found.push(Problem::new(key.path, what));
+        } else if rounds && !key.in_rounds && key.slot.value(&mut draft) != key.slot.value(&mut usual) {
+            let value = key.slot.value(&mut draft);
+            let what = format!("{value} has no effect in profile praefect, which works in rounds: leave it out");
+            found.push(Problem::new(key.path, what));
+        }
     }
-    if !["sqlite", "postgres", "postgresql"].contains(&config.database.url.scheme())
-        && !config.database.url.expose().is_empty()
-    {
-        let scheme = config.database.url.scheme();
+}
+
+fn database(config: &Config, found: &mut Vec<Problem>) {
+    let database = &config.database;
+    if !["sqlite", "postgres", "postgresql"].contains(&database.url.scheme()) && !database.url.expose().is_empty() {
+        let scheme = database.url.scheme();
         found.push(Problem::new(
             "database.url",
             format!("scheme {scheme:?} is not allowed: it must be `sqlite:` or `postgres://`"),
         ));
     }
-    found
+    let Some(session) = &database.session_pooled else { return };
+    if !database.url.is_postgres() || !session.is_postgres() {
+        let what = "is not allowed: only a PostgreSQL database stands behind a pooler, and only one reaches past it";
+        found.push(Problem::new("database.session_pooled", what));
+    }
 }
 
 fn times(config: &Config, found: &mut Vec<Problem>) {
-    let hour = Duration::from_secs(3_600);
     let health = &config.health;
-    for (key, value, least) in [
-        ("heartbeat", config.heartbeat, 10),
-        ("start_timeout", config.start_timeout, 10),
-        ("request_timeout", config.request_timeout, 10),
-        ("feed.ttl", config.feed.ttl, 10),
-        ("feed.check", config.feed.check, 1),
-        ("feed.poll", config.feed.poll, 1),
-        ("health.interval", health.interval, 1),
-        ("health.timeout", health.timeout, 1),
-        ("health.connect_timeout", health.connect_timeout, 1),
-        ("health.keepalive", health.keepalive, 100),
-        ("health.keepalive_timeout", health.keepalive_timeout, 10),
-        ("health.reconnect_pause_max", health.reconnect_pause_max, 1),
-        ("health.dns_refresh", health.dns_refresh, 100),
-    ] {
-        if value < Duration::from_millis(least) || value > hour {
-            found.push(Problem::new(key, format!("{value:?} is not allowed: it must be {least} ms to 1 h")));
-        }
-    }
     let settings = &config.settings;
     let mut below = |key: &str, value: Duration, limit_key: &str, limit: Duration, why: &str| {
         if value >= limit {
@@ -102,7 +107,7 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
     for (key, value) in
         [("health.fall", thresholds.fall), ("health.rise", thresholds.rise), ("health.first", thresholds.first)]
     {
-        if value == 0 || value > health.thresholds.window {
+        if value > thresholds.window {
             let window = health.thresholds.window;
             found.push(Problem::new(key, format!("{value} is not allowed: it must be 1 to health.window = {window}")));
         }
@@ -110,8 +115,12 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
 }
 
 fn errors(config: &Config, found: &mut Vec<Problem>) {
-    let problems = config.health.errors.iter().flat_map(ErrorLimits::problems);
-    found.extend(problems.map(|(key, what)| Problem::new(format!("failover.{key}"), what)));
+    for (key, what) in config.health.errors.iter().flat_map(ErrorLimits::problems) {
+        let key = format!("failover.{key}");
+        if !found.iter().any(|problem| problem.key == key) {
+            found.push(Problem::new(key, what));
+        }
+    }
 }
 
 /// A certificate proves nothing without its key, and a key without a certificate is never asked for.
@@ -143,6 +152,15 @@ fn clusters(config: &Config, found: &mut Vec<Problem>) {
         if cluster.nodes.is_empty() {
             let what = format!("virtual storage {:?} has no nodes: at least one is needed", cluster.name);
             found.push(Problem::new(format!("{key}.node"), what));
+        }
+        let (factor, many) = (cluster.default_replication_factor, cluster.nodes.len());
+        if usize::try_from(factor).unwrap_or(usize::MAX) > many {
+            let what = format!(
+                "virtual storage {:?} has a default replication factor ({factor}) which is higher than the number of \
+                 storages ({many})",
+                cluster.name
+            );
+            found.push(Problem::new(format!("{key}.default_replication_factor"), what));
         }
         let mut storages = BTreeSet::new();
         for (number, node) in cluster.nodes.iter().enumerate() {

@@ -125,6 +125,12 @@ impl ErrorTracker {
         Self { limits, reads: breaker(limits.reads), writes: breaker(limits.writes) }
     }
 
+    /// What it goes by.
+    #[must_use]
+    pub fn limits(&self) -> ErrorLimits {
+        self.limits
+    }
+
     /// What has to outlive this tracker.
     #[must_use]
     pub fn trips(&self) -> Trips {

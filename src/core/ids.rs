@@ -174,6 +174,48 @@ number!(
     Incarnation
 );
 
+/// A supervisor without a name of its own. Nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSupervisorName {
+    /// Neither a name nor a listen address was configured, or the host has no name.
+    #[error(
+        "is missing, and without a listen address and a host name none can be made: host {host:?}, listen {listen:?}"
+    )]
+    Missing {
+        /// The host's name.
+        host: String,
+        /// The configured address.
+        listen: String,
+    },
+    /// What was made of them is no name.
+    #[error(transparent)]
+    Invalid(#[from] InvalidName),
+}
+
+impl SupervisorName {
+    /// The name under which a supervisor votes: the configured one, else `host:listen`, the address as it was written.
+    ///
+    /// A name says who it is, never which process: two processes that come to the same one are told apart by their
+    /// incarnations, and the newer one votes. Where Praefect draws a name by lot (a host without one) or makes half of
+    /// one (no address to listen on), this is an error: a voter that comes back under another name each time leaves a
+    /// dead one behind.
+    pub fn generate(
+        configured: Option<&SupervisorName>,
+        host: &str,
+        listen: Option<&str>,
+    ) -> Result<SupervisorName, InvalidSupervisorName> {
+        if let Some(name) = configured {
+            return Ok(name.clone());
+        }
+        let listen = listen.unwrap_or_default();
+        if host.is_empty() || listen.is_empty() {
+            let (host, listen) = (host.to_owned(), listen.to_owned());
+            return Err(InvalidSupervisorName::Missing { host, listen });
+        }
+        Ok(SupervisorName::new(format!("{host}:{listen}"))?)
+    }
+}
+
 /// A supervisor's name together with the registration that may act for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Voter {
@@ -213,5 +255,24 @@ mod tests {
     fn a_name_is_checked_when_it_is_deserialised_too() {
         assert!(serde_json::from_str::<VirtualStorage>("\"\"").is_err());
         assert_eq!(serde_json::from_str::<VirtualStorage>("\"v\"").unwrap().as_str(), "v");
+    }
+
+    #[test]
+    fn a_supervisor_is_called_as_configured_or_after_its_host_and_address() {
+        let name = |text: &str| SupervisorName::new(text).unwrap();
+        let generate = SupervisorName::generate;
+        assert_eq!(generate(Some(&name("s1")), "host", Some("0.0.0.0:2305")), Ok(name("s1")));
+        assert_eq!(generate(None, "host", Some("0.0.0.0:2305")), Ok(name("host:0.0.0.0:2305")), "as it was written");
+        assert_eq!(generate(None, "host", Some("/run/q.socket")), Ok(name("host:/run/q.socket")));
+    }
+
+    #[test]
+    fn v_no_supervisor_gets_half_a_name_or_one_by_lot() {
+        for (host, listen) in [("", Some("a:1")), ("host", None), ("host", Some(""))] {
+            let error = SupervisorName::generate(None, host, listen).unwrap_err();
+            assert!(matches!(error, InvalidSupervisorName::Missing { .. }), "{host:?} {listen:?}: {error}");
+        }
+        let long = "x".repeat(SUPERVISOR_NAME_CHARS_MAX);
+        assert!(SupervisorName::generate(None, "host", Some(&long)).is_err());
     }
 }

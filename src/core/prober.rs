@@ -162,6 +162,21 @@ impl Prober {
         (self.opinion(), self.shown(evidence))
     }
 
+    /// Takes other thresholds, another timeout and other limits. What is known of the node stays, but under other limits
+    /// errors are counted afresh. If it `moved` to another address, nothing seen at the old one counts any more towards a
+    /// change of mind, and an answer from there is dropped.
+    pub fn reconfigure(&mut self, thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>, moved: bool) {
+        (self.thresholds, self.timeout) = (thresholds, timeout);
+        self.window.reconfigure(thresholds);
+        if moved || self.tracker.as_ref().map(ErrorTracker::limits) != limits {
+            self.tracker = limits.map(ErrorTracker::new);
+        }
+        if moved {
+            (self.in_flight, self.timeouts) = (None, 0);
+            self.window.start_over();
+        }
+    }
+
     /// The only door: one input in, effects out.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {

@@ -232,3 +232,67 @@ fn in_rounds_too_failing_traffic_takes_a_node_out_and_a_round_lets_it_back() {
     assert_eq!(prober.round(at(10), no_descriptors), (Opinion::Down, no_descriptors), "not seen is not seen");
     assert_eq!(prober.round(at(11), Evidence::Serving), (Opinion::Up, Evidence::Serving));
 }
+
+#[test]
+fn a_node_that_moved_keeps_its_opinion_and_nothing_that_was_counted_at_its_former_address() {
+    let thresholds = Thresholds { fall: 3, rise: 3, first: 1, window: 10 };
+    let mut story = Story::up();
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let _ = story.answer(SILENCE);
+    let late = story.number();
+    story.prober.reconfigure(thresholds, TIMEOUT, Some(LIMITS), true);
+    assert_eq!(story.prober.window().opinion(), Opinion::Up);
+    assert!(story.prober.handle(story.now, Input::Answer { number: late, evidence: REFUSED }).is_empty(), "from there");
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Up, evidence: SILENCE }), "two of three here");
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+    // Contrast: one that stays where it is needs only the third.
+    let mut story = Story::up();
+    let _ = story.due();
+    let _ = story.answer(SILENCE);
+    let _ = story.answer(SILENCE);
+    story.prober.reconfigure(thresholds, TIMEOUT, Some(LIMITS), false);
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+}
+
+#[test]
+fn other_thresholds_hold_from_the_next_outcome_on_and_the_window_stays() {
+    let mut story = Story::up();
+    for _ in 0..4 {
+        let _ = story.due();
+        let _ = story.answer(Evidence::Serving);
+    }
+    story.prober.reconfigure(
+        Thresholds { fall: 1, rise: 1, first: 1, window: 3 },
+        Duration::from_millis(50),
+        None,
+        false,
+    );
+    assert_eq!(story.prober.window().outcomes().collect::<Vec<_>>(), [true; 3], "as far as the window reaches");
+    let effects = story.due();
+    assert!(matches!(effects[..], [Effect::Probe { timeout, .. }] if timeout == Duration::from_millis(50)));
+    let effects = story.answer(SILENCE);
+    assert!(effects.contains(&Effect::Report { opinion: Opinion::Down, evidence: SILENCE }), "{effects:?}");
+}
+
+#[test]
+fn other_limits_or_another_address_count_errors_afresh_and_the_same_ones_do_not() {
+    let thresholds = Thresholds { fall: 3, rise: 3, first: 1, window: 10 };
+    let more = ErrorLimits { writes: 9, ..LIMITS };
+    for (limits, moved, expected) in [
+        (Some(LIMITS), false, Opinion::Down),
+        (Some(more), false, Opinion::Up),
+        (None, false, Opinion::Up),
+        (Some(LIMITS), true, Opinion::Up),
+    ] {
+        let mut story = Story::up();
+        let _ = story.traffic_failed(0, 3);
+        story.prober.reconfigure(thresholds, TIMEOUT, limits, moved);
+        assert_eq!(story.prober.opinion(), expected, "{limits:?} moved: {moved}");
+    }
+}

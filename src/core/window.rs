@@ -89,8 +89,22 @@ impl HealthWindow {
         self.miss();
         self.opinion = Opinion::Misconfigured;
     }
+    /// Takes other thresholds. Outcomes and opinion stay, as far as the window still reaches.
+    pub fn reconfigure(&mut self, thresholds: Thresholds) {
+        self.thresholds = thresholds;
+        self.forget();
+    }
+    /// The node is somewhere else now: what was counted so far counts no longer towards a change of mind. The opinion
+    /// stays until something is seen there.
+    pub fn start_over(&mut self) {
+        self.misses = 0;
+        self.successes = 0;
+    }
     fn remember(&mut self, outcome: bool) {
         self.outcomes.push_back(outcome);
+        self.forget();
+    }
+    fn forget(&mut self) {
         while self.outcomes.len() > usize::try_from(self.thresholds.window).unwrap_or(usize::MAX) {
             self.outcomes.pop_front();
         }

@@ -18,6 +18,9 @@
 //! | [`control::Leave`] | supervisor | HealthManager | once its row is removed | once |
 //! | [`control::GetRestarts`] | anybody | guardian | restarts by actor | mailbox |
 //!
+//! Two more carry what actors are made of, and so live beside them: [`Reconfigure`](crate::actors::Reconfigure) (a reload to a
+//! node or the HealthManager) and [`Change`](crate::actors::Change) (a reload to the guardian), one each per reload.
+//!
 //! Every late answer carries its number (probe, round, batch, incarnation, revision) and is dropped in the core.
 
 pub mod consensus;

@@ -58,6 +58,10 @@ pub trait HealthStore: Send + Sync {
     fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat>;
     /// Removes a supervisor's row and votes. Changes nothing, and answers `false`, if it is not this incarnation's.
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool>;
+    /// Tells which nodes a registered supervisor watches from now on, under the same incarnation: `none` rows for those
+    /// that have no row, rows of the others deleted; votes on those that stay are not touched. Changes nothing, and
+    /// answers `false`, if the incarnation is not the row's.
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool>;
     /// Stores votes. A vote of an older incarnation, or of an older batch of the same one, changes nothing.
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten>;
     /// Everybody's votes and heartbeats, and the settings, in one snapshot.

@@ -3,16 +3,22 @@
 use crate::{
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector,
-        LocalElectorConfig, LocalPrimaries, PerRepositoryElector, Relay, VirtualStorageElector,
+        LocalElectorConfig, LocalPrimaries, NodeNames, PerRepositoryElector, Relay, VirtualStorageElector,
         VirtualStorageElectorConfig,
     },
-    config::{Config, ElectionStrategy},
+    config::{Config, ElectionStrategy, VirtualStorageConfig},
     core::ids::{ClusterId, SupervisorName},
     messages::election::{GetPrimary, GetShard},
     store::Store,
 };
 use actix::{Actor, Context, Handler, dev::ToEnvelope};
 use std::sync::Arc;
+
+/// The nodes of a configuration, by name.
+pub(super) fn names(config: &Config) -> NodeNames {
+    let storages = |of: &VirtualStorageConfig| of.nodes.iter().map(|node| node.storage.clone()).collect();
+    config.virtual_storages.iter().map(|of| (of.name.clone(), storages(of))).collect()
+}
 
 type Places = (Relay<GetPrimary>, Relay<GetShard>);
 
@@ -23,16 +29,14 @@ pub(super) fn child(
     cluster: &ClusterId,
     name: SupervisorName,
     cells: &Cells,
+    nodes: ConfiguredNodes,
     places: Places,
 ) -> ChildSpec {
-    let clusters = config.virtual_storages.iter();
-    let nodes: ConfiguredNodes =
-        clusters.map(|of| (of.name.clone(), of.nodes.iter().map(|node| node.storage.clone()).collect())).collect();
     let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
     let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
     match (config.failover.election_strategy, config.failover.enabled) {
         (ElectionStrategy::PerRepository, enabled) => {
-            let virtual_storages = Some(nodes.keys().cloned().collect());
+            let virtual_storages = Some(nodes);
             let config = ElectorConfig { store: store.clone(), name, voter, virtual_storages, timeout, lot };
             let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
             spec(move || make(config.clone()), places)

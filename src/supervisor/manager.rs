@@ -55,11 +55,12 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// Names become nodes, in order of configuration.
     fn paired(&self, names: &shard::Shard) -> Result<Shard<C>, Error> {
-        let (nodes, virtual_storage) = (&self.inner.nodes, &names.virtual_storage);
+        let nodes = self.nodes();
+        let here = || nodes.iter().filter(|node| node.node().virtual_storage == names.virtual_storage);
         let not_here = || Error::PrimaryNotHealthy { storage: names.primary.clone(), epoch: names.epoch };
         Ok(Shard {
-            primary: nodes.get(virtual_storage, &names.primary).cloned().ok_or_else(not_here)?,
-            secondaries: nodes.among(virtual_storage, &names.secondaries).cloned().collect(),
+            primary: here().find(|node| *node.storage() == names.primary).cloned().ok_or_else(not_here)?,
+            secondaries: here().filter(|node| names.secondaries.contains(node.storage())).cloned().collect(),
             epoch: names.epoch,
         })
     }
@@ -76,8 +77,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             Ok(_) | Err(Error::RepositoryNotFound) => return self.healthy_primary(target).await,
             Err(error) => return Err(error),
         };
-        let up_to_date = self.inner.nodes.among(&found.virtual_storage, found.storages.iter());
-        let up: Vec<&NodeHandle<C>> = up_to_date.filter(|handle| handle.is_healthy()).collect();
+        let nodes = self.nodes();
+        let up = nodes.iter().filter(|handle| {
+            handle.node().virtual_storage == found.virtual_storage
+                && found.storages.contains(handle.storage())
+                && handle.is_healthy()
+        });
+        let up: Vec<&NodeHandle<C>> = up.collect();
         let lot = usize::try_from((self.lot)() >> 32).unwrap_or(0).checked_rem(up.len()).unwrap_or(0);
         match up.get(lot) {
             Some(handle) => Ok(self.routed(handle)),
@@ -88,7 +94,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     async fn healthy_primary(&self, target: &Target) -> Result<NodeHandle<C>, Error> {
         let primary = self.primary(target).await?;
         let node = NodeId::new(primary.virtual_storage, primary.storage.clone());
-        let handle = self.node(&node).filter(|handle| handle.is_healthy()).map(|handle| self.routed(handle));
+        let handle = self.node(&node).filter(NodeHandle::is_healthy).map(|handle| self.routed(&handle));
         handle.ok_or(Error::PrimaryNotHealthy { storage: primary.storage, epoch: primary.epoch })
     }
 
@@ -128,7 +134,7 @@ impl<C: Clone + Send + Sync + 'static> Manager<C> for Supervisor<C> {
     }
     fn nodes(&self) -> BTreeMap<VirtualStorage, Vec<NodeHandle<C>>> {
         let mut nodes = BTreeMap::<_, Vec<_>>::new();
-        for node in self.inner.nodes.all() {
+        for node in Supervisor::nodes(self).iter() {
             nodes.entry(node.node().virtual_storage.clone()).or_default().push(node.clone());
         }
         nodes

@@ -5,10 +5,13 @@
 //! a hundred times what a message on the same one does. Two supervisors fit in one process.
 
 mod electing;
+mod gate;
 mod manager;
 mod nodes;
 mod open;
+mod reload;
 mod repositories;
+mod storages;
 mod synced;
 mod watching;
 mod wiring;
@@ -41,9 +44,10 @@ use crate::{
     transport::Transport,
 };
 use actix::prelude::*;
+use gate::Gate;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Mutex, Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -65,12 +69,18 @@ pub struct Supervisor<C = DefaultConnection> {
 }
 
 struct Inner<C> {
-    heartbeat: Duration,
     request_timeout: Duration,
     store: Arc<dyn Store>,
+    transport: Arc<dyn Transport<Connection = C>>,
     cells: Arc<Cells>,
-    nodes: nodes::Nodes<C>,
+    /// What it works by now.
+    config: watch::Sender<Arc<Config>>,
+    /// In order of configuration.
+    nodes: watch::Sender<Arc<[NodeHandle<C>]>>,
+    /// Held by a reload from beginning to end.
+    wires: Mutex<reload::Wires<C>>,
     guardian: Addr<Guardian>,
+    gate: Gate,
     tick: Relay<Tick>,
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
@@ -131,7 +141,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(problem) = too_slow_for(config.heartbeat, &stored.settings) {
             return Err(ConfigError { problems: vec![problem] }.into());
         }
-        let inner = Arc::new(wiring::wire(&config, ports, stored)?);
+        let inner = Arc::new(wiring::wire(config.clone(), ports, stored)?);
         let storages = synced::CachedStorages::new(inner.store.clone(), inner.synced.clone(), inner.request_timeout);
         let supervisor = Supervisor { inner, storages: Arc::new(storages), lot: Arc::new(repositories::lot) };
         if let Err(error) = supervisor.ready(began + config.start_timeout, &config).await {
@@ -170,8 +180,11 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         Ok(())
     }
 
-    /// Stops gracefully: the row and the votes are removed, all actors end. Stopping twice is harmless.
+    /// Stops gracefully: no lookup begins any more, those under way are waited for, no longer than
+    /// `graceful_stop_timeout`; then the row and the votes are removed, and all actors end. Stopping twice is harmless.
     pub async fn stop(&self) {
+        let patience = self.inner.config.borrow().graceful_stop_timeout;
+        self.inner.gate.close(patience).await;
         let _ = timeout(self.inner.request_timeout, self.inner.leave.send(Leave)).await;
         let _ = timeout(self.inner.request_timeout, self.inner.guardian.send(StopAll)).await;
     }
@@ -190,6 +203,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(end) = self.ended() {
             return Err(end);
         }
+        let Some(_inside) = self.inner.gate.enter() else { return Err(Error::Stopped) };
         self.asked(self.inner.elector.send(GetPrimary(target.clone()))).await
     }
 
@@ -211,7 +225,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn healthy_nodes(&self) -> HealthyNodes {
         let mut all = BTreeMap::<_, Vec<_>>::new();
-        for node in self.inner.nodes.all() {
+        for node in self.nodes().iter() {
             let here = all.entry(node.node().virtual_storage.clone()).or_default();
             here.extend(node.is_healthy().then(|| node.storage().clone()));
         }
@@ -230,16 +244,22 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         self.inner.cells.consensus.subscribe()
     }
 
-    /// Every configured node, in order of configuration.
+    /// Every configured node, in order of configuration. A reload changes which they are.
     #[must_use]
-    pub fn nodes(&self) -> &[NodeHandle<C>] {
-        self.inner.nodes.all()
+    pub fn nodes(&self) -> Arc<[NodeHandle<C>]> {
+        Arc::clone(&self.inner.nodes.borrow())
     }
 
     /// One node; `None` if it is not configured here.
     #[must_use]
-    pub fn node(&self, node: &NodeId) -> Option<&NodeHandle<C>> {
-        self.inner.nodes.get(&node.virtual_storage, &node.storage)
+    pub fn node(&self, node: &NodeId) -> Option<NodeHandle<C>> {
+        self.inner.nodes.borrow().iter().find(|handle| handle.node() == node).cloned()
+    }
+
+    /// What this supervisor works by now: what it was started with, or the last reload.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.inner.config.borrow())
     }
 
     /// The registration under which this supervisor votes; `None` while it has none.
@@ -287,7 +307,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             let what = format!("{:?} is not allowed: a running cluster stays {:?}", wanted.profile, current);
             problems.push(Problem::new("settings.profile", what));
         }
-        problems.extend(too_slow_for(self.inner.heartbeat, wanted));
+        problems.extend(too_slow_for(self.inner.config.borrow().heartbeat, wanted));
         if !problems.is_empty() {
             return Err(ConfigError { problems }.into());
         }

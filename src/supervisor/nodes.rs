@@ -1,51 +1,162 @@
-//! The configured nodes, and finding them: among ten thousand a lookup must not read all names.
+//! One node's actor, the cells behind it, and its handle: built at start, and by a reload.
 
 use crate::{
-    actors::NodeHandle,
-    core::ids::{NodeId, Storage, VirtualStorage},
+    actors::{
+        Cells, ChildKey, ChildSpec, NodeActor, NodeCell, NodeHandle, NodePlace, NodeSpec, Reconfigure, Relay,
+        WatchedNode,
+    },
+    config::{Config, ConfigError, NodeConfig, Problem},
+    core::ids::NodeId,
+    messages::health::{NodeReport, RoundReport},
+    telemetry::{Meter, MeteredProbe},
+    transport::{LatencyRecorder, Link, NodeAddress, Transport},
 };
-use std::collections::BTreeMap;
+use actix::prelude::*;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 
-/// All nodes in order of configuration, and where each name stands among them.
-pub(super) struct Nodes<C> {
-    all: Vec<NodeHandle<C>>,
-    places: BTreeMap<VirtualStorage, BTreeMap<Storage, usize>>,
+/// What node actors have in common.
+pub(super) struct Neighbours {
+    pub(super) reports: Relay<NodeReport>,
+    pub(super) rounds: Relay<RoundReport>,
+    /// Profile `praefect`: rounds probe, not the actors themselves.
+    pub(super) in_rounds: bool,
+    /// Who hears how long each probe took.
+    pub(super) latency: Arc<dyn LatencyRecorder>,
+    pub(super) meter: Meter,
 }
 
-impl<C: Clone> Nodes<C> {
-    pub(super) fn new(all: Vec<NodeHandle<C>>) -> Self {
-        let mut places = BTreeMap::<_, BTreeMap<_, _>>::new();
-        for (place, handle) in all.iter().enumerate() {
-            let NodeId { virtual_storage, storage } = handle.node().clone();
-            places.entry(virtual_storage).or_default().insert(storage, place);
+/// A node whose address was parsed and whose link was opened.
+pub(super) struct Opened<C> {
+    pub(super) node: NodeId,
+    address: NodeAddress,
+    config: NodeConfig,
+    link: Link<C>,
+}
+
+/// One running node.
+pub(super) struct Wire<C> {
+    /// What it was opened for.
+    pub(super) config: NodeConfig,
+    pub(super) watched: WatchedNode,
+    pub(super) handle: NodeHandle<C>,
+    pub(super) child: ChildKey,
+    place: watch::Sender<NodePlace<C>>,
+    /// What its actor is built from, as often as need be.
+    spec: watch::Sender<NodeSpec>,
+    reconfigure: Relay<Reconfigure<NodeSpec>>,
+}
+
+/// Opens these nodes, or none of them: tells everything that is wrong with any.
+pub(super) fn open<'a, C: Clone + Send + Sync + 'static>(
+    transport: &dyn Transport<Connection = C>,
+    nodes: impl IntoIterator<Item = (NodeId, &'a NodeConfig)>,
+) -> Result<Vec<Opened<C>>, ConfigError> {
+    let (mut opened, mut problems) = (Vec::new(), Vec::new());
+    for (node, config) in nodes {
+        let link = match config.address.parse::<NodeAddress>() {
+            Err(error) => Err(error.to_string()),
+            Ok(address) => match transport.open(&address, config.token.as_ref()) {
+                Ok(link) => Ok((address, link)),
+                Err(error) => Err(super::wiring::causes(&error)),
+            },
+        };
+        match link {
+            Ok((address, link)) => opened.push(Opened { node, address, config: config.clone(), link }),
+            Err(what) => problems.push(Problem::new(format!("address of {node}"), what)),
         }
-        Self { all, places }
+    }
+    if problems.is_empty() { Ok(opened) } else { Err(ConfigError { problems }) }
+}
+
+impl<C> Opened<C> {
+    fn place(&self, config: &Config) -> NodePlace<C> {
+        let place = NodePlace::new(self.address.clone(), &self.link).with_token(self.config.token.clone());
+        place.with_check_limit(check_limit(config))
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Wire<C> {
+    /// Wires an opened node; its actor runs once the guardian has the spec.
+    pub(super) fn new(opened: Opened<C>, config: &Config, cells: &Cells, to: &Neighbours) -> (Self, ChildSpec) {
+        let place = watch::Sender::new(opened.place(config));
+        let Opened { node, config: node_config, link, .. } = opened;
+        let (probe, round, health, check) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
+        let reconfigure: Relay<Reconfigure<NodeSpec>> = Relay::vacant();
+        let local = cells.local.subscribe();
+        let handle = NodeHandle::new(node.clone(), place.subscribe(), local, health.clone(), check.clone());
+        let spec = timed(
+            NodeSpec {
+                node: node.clone(),
+                probe: MeteredProbe::around(link.probe, &node, &to.meter),
+                thresholds: config.health.thresholds,
+                timeout: config.health.timeout,
+                interval: None,
+                bootstrap_interval: config.health.bootstrap_interval,
+                reports: to.reports.clone(),
+                rounds: to.rounds.clone(),
+                errors: config.health.errors,
+                traffic: link.traffic,
+                latency: Arc::clone(&to.latency),
+                cell: NodeCell::default(),
+            },
+            config,
+            to.in_rounds,
+        );
+        let spec = watch::Sender::new(spec);
+        let (built_from, places) =
+            (spec.subscribe(), (probe.clone(), round.clone(), health, check, reconfigure.clone()));
+        let child = ChildSpec::new(
+            format!("node {node}"),
+            move || NodeActor::new(built_from.borrow().clone()),
+            move |address: &Addr<NodeActor>| {
+                places.0.set(address.clone().recipient());
+                places.1.set(address.clone().recipient());
+                places.2.set(address.clone().recipient());
+                places.3.set(address.clone().recipient());
+                places.4.set(address.clone().recipient());
+            },
+        );
+        let watched = WatchedNode { node, probe, round };
+        let wire = Wire { config: node_config, watched, handle, child: child.key(), place, spec, reconfigure };
+        (wire, child)
     }
 
-    /// All, in order of configuration.
-    pub(super) fn all(&self) -> &[NodeHandle<C>] {
-        &self.all
+    /// Takes other times, and if it was opened anew another place. Answers what tells its actor, which a rebuilt one
+    /// need not be told.
+    pub(super) fn change(
+        &mut self,
+        config: &Config,
+        to: &Neighbours,
+        opened: Option<Opened<C>>,
+    ) -> (Relay<Reconfigure<NodeSpec>>, Reconfigure<NodeSpec>) {
+        let mut spec = timed(self.spec.borrow().clone(), config, to.in_rounds);
+        if opened.is_some() || spec.errors != self.spec.borrow().errors {
+            spec.cell.forget();
+        }
+        if let Some(opened) = opened {
+            self.place.send_replace(opened.place(config));
+            let Opened { node, config, link, .. } = opened;
+            (spec.probe, spec.traffic) = (MeteredProbe::around(link.probe, &node, &to.meter), link.traffic);
+            self.config = config;
+        } else {
+            self.place.send_modify(|place| *place = place.clone().with_check_limit(check_limit(config)));
+        }
+        self.spec.send_replace(spec.clone());
+        (self.reconfigure.clone(), Reconfigure(spec))
     }
+}
 
-    pub(super) fn get(&self, virtual_storage: &VirtualStorage, storage: &Storage) -> Option<&NodeHandle<C>> {
-        self.places.get(virtual_storage)?.get(storage).and_then(|place| self.all.get(*place))
-    }
+fn timed(mut spec: NodeSpec, config: &Config, in_rounds: bool) -> NodeSpec {
+    let health = &config.health;
+    (spec.thresholds, spec.timeout) = (health.thresholds, health.timeout);
+    spec.interval = (!in_rounds).then_some(health.interval);
+    spec.bootstrap_interval = health.bootstrap_interval;
+    spec.errors = health.errors;
+    spec
+}
 
-    /// Those of these that are configured, in order of configuration.
-    pub(super) fn among<'a>(
-        &self,
-        virtual_storage: &VirtualStorage,
-        storages: impl IntoIterator<Item = &'a Storage>,
-    ) -> impl Iterator<Item = &NodeHandle<C>> {
-        let here = self.places.get(virtual_storage);
-        let find = |storage| here.and_then(|here| here.get(storage)).copied();
-        let mut places: Vec<usize> = storages.into_iter().filter_map(find).collect();
-        places.sort_unstable();
-        places.into_iter().filter_map(|place| self.all.get(place))
-    }
-
-    /// The storages of a virtual storage by name; `None` if it is not configured.
-    pub(super) fn storages(&self, virtual_storage: &VirtualStorage) -> Option<impl Iterator<Item = &Storage>> {
-        self.places.get(virtual_storage).map(BTreeMap::keys)
-    }
+/// Hard evidence is confirmed by a second probe; the second on top is for an actor that is being rebuilt.
+fn check_limit(config: &Config) -> Duration {
+    config.health.timeout.saturating_mul(2).saturating_add(Duration::from_secs(1))
 }

@@ -15,7 +15,8 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             use crate::store::sqlite::{SqliteOptions, SqliteStore};
-            let options = SqliteOptions { migrate: database.migrate, ..SqliteOptions::default() };
+            let options =
+                SqliteOptions { migrate: database.migrate, pool_size: database.pool_size, ..SqliteOptions::default() };
             Ok(Arc::new(SqliteStore::open(database.url.expose(), options).await?))
         }
         #[cfg(feature = "postgres")]
@@ -24,10 +25,11 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
             let options = PostgresOptions {
                 migrate: database.migrate,
                 pool_size: database.pool_size as usize,
-                session_pooled: database.session_pooled,
+                listen: config.feed.listen,
                 ..PostgresOptions::default()
             };
-            Ok(Arc::new(PostgresStore::connect(database.url.expose(), options).await?))
+            let session = database.session_pooled.as_ref().unwrap_or(&database.url);
+            Ok(Arc::new(PostgresStore::connect_through(database.url.expose(), session.expose(), options).await?))
         }
         other => {
             let what = format!(

@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     store::{
         Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, RepositoriesCount,
-        StorageChange, StoreError,
+        StoreError,
     },
     telemetry,
 };
@@ -26,13 +26,25 @@ use std::{collections::BTreeSet, future::Future};
 const ROUNDS_MAX: u32 = 3;
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
-    /// Creates a repository at generation 0. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
+    /// Creates a repository at generation 0. If it names no assignments, and its virtual storage has a
+    /// `default_replication_factor`, it is assigned to that many storages: its primary, then those that hold a replica
+    /// from the start, then others by lot. Errors: [`Error::VirtualStorageNotFound`], [`Error::Refused`] with
     /// `PathTaken` or `IdTaken`, [`Error::StoreUnavailable`].
     pub async fn repository_create(&self, new: &NewRepository) -> Result<Created, Error> {
-        if self.inner.nodes.storages(&new.virtual_storage).is_none() {
+        let config = self.config();
+        let cluster = config.virtual_storages.iter().find(|cluster| cluster.name == new.virtual_storage);
+        let Some(cluster) = cluster else {
             return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
+        };
+        let factor = cluster.default_replication_factor;
+        if factor == 0 || !new.assignments.is_empty() {
+            return self.done(|| self.inner.store.repository_create(new)).await;
         }
-        self.done(|| self.inner.store.repository_create(new)).await
+        let configured: BTreeSet<Storage> = cluster.nodes.iter().map(|node| node.storage.clone()).collect();
+        let here = new.replicas.iter().filter(|storage| configured.contains(*storage)).cloned().collect();
+        let assigned = assignment::plan(factor, &configured, &here, new.primary.as_ref(), lot())?;
+        let new = NewRepository { assignments: assigned.into_iter().collect(), ..new.clone() };
+        self.done(|| self.inner.store.repository_create(&new)).await
     }
 
     /// Everything that an election of this repository would rest on. Errors: [`Error::RepositoryNotFound`],
@@ -150,11 +162,6 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         Err(Error::Contended)
     }
 
-    /// Sets a storage's priority or draining; what is `None` stays.
-    pub async fn storage_update(&self, node: &NodeId, change: StorageChange) -> Result<(), Error> {
-        self.within(self.inner.store.storage_update(node, change)).await
-    }
-
     /// Counts all repositories by primary, and those that nobody could lead now, and tells the meter. It reads them all:
     /// call it once a minute or so, never on a scrape (Praefect's collectors did, and starved its health checks). However
     /// often it is called, one count runs at a time. Errors: [`Error::Busy`] while one runs; [`Error::StoreUnavailable`]
@@ -169,7 +176,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Err(error) = &counts {
             telemetry::counting_failed(error);
         }
-        let nodes = self.inner.nodes.all().iter().map(NodeHandle::node);
+        let nodes = self.nodes();
+        let nodes = nodes.iter().map(NodeHandle::node);
         self.inner.meter.repositories(nodes, counts.as_deref().ok());
         counts
     }
@@ -188,7 +196,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// A virtual storage that is named must be configured here.
     pub(super) fn known(&self, target: &Target) -> Result<(), Error> {
         match target {
-            Target::Path(named, _) if self.inner.nodes.storages(named).is_none() => {
+            Target::Path(named, _) if self.configured(named).is_empty() => {
                 Err(Error::VirtualStorageNotFound(named.clone()))
             }
             Target::Path(..) | Target::Id(_) => Ok(()),
@@ -197,7 +205,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// The storages of a virtual storage that are configured here.
     pub(super) fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
-        self.inner.nodes.storages(virtual_storage).into_iter().flatten().cloned().collect()
+        let config = self.config();
+        let clusters = config.virtual_storages.iter().filter(|cluster| cluster.name == *virtual_storage);
+        clusters.flat_map(|cluster| cluster.nodes.iter().map(|node| node.storage.clone())).collect()
     }
 
     /// One call of the store within the request's deadline.

@@ -72,6 +72,7 @@ impl Watching<'_> {
                 thresholds: config.health.thresholds,
                 timeout: config.health.timeout,
                 interval: (!rounds).then_some(config.health.interval),
+                bootstrap_interval: config.health.bootstrap_interval,
                 reports: reports.clone(),
                 rounds: round_reports.clone(),
                 errors: config.health.errors,

@@ -2,26 +2,28 @@
 
 use super::{
     Inner, electing,
-    nodes::Nodes,
-    watching::{Watched, Watchers, Watching},
+    gate::Gate,
+    nodes::{self, Neighbours, Wire},
+    reload::{Wires, handles},
 };
 use crate::{
     actors::{
-        Cells, ChildSpec, Follower, FollowerConfig, Guardian, NodeHandle, Notifier, Relay, Subscribers, SyncedTable,
+        Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, HealthManager, HealthManagerConfig,
+        Notifier, Relay, Subscribers, SyncedTable, works_in_rounds,
     },
-    config::{Config, ConfigError, Problem, Secret},
+    config::{Config, ConfigError, Problem},
     core::{
         ids::{NodeId, SupervisorName},
         monitor::SettingsInForce,
     },
     error::Error,
     store::{Store, StoredSettings},
-    telemetry::Meter,
-    transport::{Link, NodeAddress, Transport},
+    telemetry::{HEALTH_MANAGER, Meter},
+    transport::Transport,
 };
 use actix::prelude::*;
-use std::{sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -46,44 +48,57 @@ impl<T> Ports<T> {
     }
 }
 
-struct OpenedNode<C> {
-    node: NodeId,
-    address: NodeAddress,
-    token: Option<Secret>,
-    link: Link<C>,
-}
-
 /// Starts everything; nothing if an address or the name is not allowed.
 pub(super) fn wire<T: Transport>(
-    config: &Config,
+    config: Config,
     ports: Ports<T>,
     stored: StoredSettings,
 ) -> Result<Inner<T::Connection>, Error> {
-    let opened = open_nodes(config, &ports.transport)?;
+    let opened = nodes::open(&ports.transport, config.nodes())?;
     let meter = ports.meter;
-    let name = supervisor_name(config)?;
+    let name = supervisor_name(&config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-    let watching = Watching {
-        config,
-        name: name.clone(),
-        settings: &stored.settings,
-        cells: &cells,
-        store: ports.store.clone(),
-        latency: ports.transport.latency(),
-        meter: meter.clone(),
-    };
-    // Hard evidence is confirmed by a second probe; the second on top is for an actor that is being rebuilt.
-    let check_limit = config.health.timeout * 2 + Duration::from_secs(1);
-    let (mut handles, mut watched) = (Vec::new(), Vec::new());
-    for OpenedNode { node, address, token, link } in opened {
-        let (health, check) = (Relay::vacant(), Relay::vacant());
-        let local = cells.local.subscribe();
-        let handle = NodeHandle::new(node.clone(), address, &link, local, health.clone(), check.clone());
-        handles.push(handle.with_token(token).with_check_limit(check_limit));
-        watched.push(Watched { node, probe: link.probe, traffic: link.traffic, health, check });
+    let in_rounds = works_in_rounds(stored.settings.profile);
+    let (tick, leave, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
+    let (elector, shards) = (Relay::vacant(), Relay::vacant());
+    let (reports, rounds) = (Relay::vacant(), Relay::vacant());
+    let neighbours =
+        Neighbours { reports, rounds, in_rounds, latency: ports.transport.latency(), meter: meter.clone() };
+
+    let (mut children, mut running) = (Vec::new(), BTreeMap::new());
+    for opened in opened {
+        let (wire, child) = Wire::new(opened, &config, &cells, &neighbours);
+        running.insert(wire.watched.node.clone(), wire);
+        children.push(child);
     }
-    let Watchers { mut children, tick, leave } = watching.of(watched);
-    let (elector, shards, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
+    let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
+    let manager = HealthManagerConfig {
+        name: name.clone(),
+        address: config.listen.clone(),
+        heartbeat: None,
+        // One call that hangs must not be a whole lapse.
+        store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
+        round_timeout: config.health.timeout,
+        store: ports.store.clone(),
+        cells: Arc::clone(&cells),
+        nodes: Vec::new(),
+    };
+    let manager = watch::Sender::new(followed(&manager, &config, in_rounds, &order, &running));
+    let (built_from, reconfigure) = (manager.subscribe(), Relay::vacant());
+    let (reports, rounds) = (neighbours.reports.clone(), neighbours.rounds.clone());
+    let places = (tick.clone(), leave.clone(), reports, rounds, reconfigure.clone());
+    let beats = meter.clone();
+    children.push(ChildSpec::new(
+        HEALTH_MANAGER,
+        move || HealthManager::new(built_from.borrow().clone()).metered(beats.clone()),
+        move |address: &Addr<HealthManager>| {
+            places.0.set(address.clone().recipient());
+            places.1.set(address.clone().recipient());
+            places.2.set(address.clone().recipient());
+            places.3.set(address.clone().recipient());
+            places.4.set(address.clone().recipient());
+        },
+    ));
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     let skips = meter.clone();
     children.push(ChildSpec::new(
@@ -91,12 +106,14 @@ pub(super) fn wire<T: Transport>(
         move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
+    let names = watch::Sender::new(electing::names(&config));
     children.push(electing::child(
-        config,
+        &config,
         &ports.store,
         &stored.cluster,
         name,
         &cells,
+        ConfiguredNodes::following(names.subscribe()),
         (elector.clone(), shards.clone()),
     ));
     let feed = &config.feed;
@@ -113,12 +130,15 @@ pub(super) fn wire<T: Transport>(
         children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
     }
     Ok(Inner {
-        heartbeat: config.heartbeat,
         request_timeout: config.request_timeout,
         store: ports.store,
+        transport: Arc::new(ports.transport),
         cells,
-        nodes: Nodes::new(handles),
+        nodes: watch::Sender::new(handles(&order, &running)),
+        wires: Mutex::new(Wires { nodes: running, names, neighbours, manager, reconfigure }),
+        config: watch::Sender::new(Arc::new(config)),
         guardian: Guardian::new(children).metered(meter.clone()).start(),
+        gate: Gate::new(),
         meter,
         counting: Semaphore::new(1),
         tick,
@@ -131,18 +151,19 @@ pub(super) fn wire<T: Transport>(
     })
 }
 
-fn open_nodes<T: Transport>(config: &Config, transport: &T) -> Result<Vec<OpenedNode<T::Connection>>, ConfigError> {
-    let (mut opened, mut problems) = (Vec::new(), Vec::new());
-    for (node, configured) in config.nodes() {
-        match configured.address.parse::<NodeAddress>() {
-            Err(error) => problems.push(Problem::new(format!("address of {node}"), error.to_string())),
-            Ok(address) => match transport.open(&address, configured.token.as_ref()) {
-                Ok(link) => opened.push(OpenedNode { node, address, token: configured.token.clone(), link }),
-                Err(error) => problems.push(Problem::new(format!("address of {node}"), causes(&error))),
-            },
-        }
-    }
-    if problems.is_empty() { Ok(opened) } else { Err(ConfigError { problems }) }
+/// What the HealthManager works by under a configuration: its times, and who is watched, in order of configuration.
+pub(super) fn followed<C>(
+    before: &HealthManagerConfig,
+    config: &Config,
+    in_rounds: bool,
+    order: &[NodeId],
+    running: &BTreeMap<NodeId, Wire<C>>,
+) -> HealthManagerConfig {
+    let mut manager = before.clone();
+    manager.heartbeat = Some(if in_rounds { config.health.interval } else { config.heartbeat });
+    manager.round_timeout = config.health.timeout;
+    manager.nodes = order.iter().filter_map(|node| running.get(node)).map(|wire| wire.watched.clone()).collect();
+    manager
 }
 
 /// An error with everything beneath it, in one line.
@@ -152,12 +173,8 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The configured name, else `host:listen` (seed: `GeneratePraefectName`).
 pub(super) fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
-    if let Some(name) = &config.name {
-        return Ok(name.clone());
-    }
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let listen = config.listen.as_deref().unwrap_or_default();
-    SupervisorName::new(format!("{host}:{listen}"))
+    SupervisorName::generate(config.name.as_ref(), &host, config.listen.as_deref())
         .map_err(|error| ConfigError { problems: vec![Problem::new("name", error.to_string())] })
 }
 

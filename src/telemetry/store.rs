@@ -84,6 +84,9 @@ impl HealthStore for MeteredStore {
     fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
         self.timed(StoreOp::SupervisorHeartbeat, self.inner.supervisor_heartbeat(voter))
     }
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        self.timed(StoreOp::NodesWatch, self.inner.nodes_watch(voter, nodes))
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.timed(StoreOp::SupervisorRemove, self.inner.supervisor_remove(voter))
     }

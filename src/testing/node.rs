@@ -1,7 +1,7 @@
 //! A node that is as the test says, for code that is handed a [`NodeHandle`].
 
 use crate::{
-    actors::{LocalView, NodeHandle, Relay},
+    actors::{LocalView, NodeHandle, NodePlace, Relay},
     core::{
         consensus::Opinion,
         evidence::{Evidence, Hard},
@@ -55,7 +55,8 @@ impl<C: Clone + Send + Sync + 'static> MockNode<C> {
         let (connection, connected) = watch::channel(connection);
         let behind = Behind { node: node.clone(), local: Arc::clone(&local), checks: Arc::clone(&checks) }.start();
         let link = Link { probe: Arc::new(NoProbe), connection: connected, traffic: TrafficErrors::default() };
-        let handle = NodeHandle::new(node, address, &link, local.subscribe(), Relay::to(&behind), Relay::to(&behind));
+        let place = watch::Sender::new(NodePlace::new(address, &link)).subscribe();
+        let handle = NodeHandle::new(node, place, local.subscribe(), Relay::to(&behind), Relay::to(&behind));
         Self { handle, local, connection, checks }
     }
 

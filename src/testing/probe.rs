@@ -110,11 +110,12 @@ impl HealthProbe for ScriptedNode {
 pub struct ScriptedTransport {
     nodes: Arc<Mutex<BTreeMap<String, ScriptedNode>>>,
     latency: Arc<dyn LatencyRecorder>,
+    opened: Arc<watch::Sender<u64>>,
 }
 
 impl Default for ScriptedTransport {
     fn default() -> Self {
-        Self { nodes: Arc::default(), latency: Arc::new(()) }
+        Self { nodes: Arc::default(), latency: Arc::new(()), opened: Arc::new(watch::Sender::new(0)) }
     }
 }
 
@@ -137,11 +138,17 @@ impl ScriptedTransport {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.entry(address.to_owned()).or_default().clone()
     }
+    /// How many links were opened so far.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        *self.opened.borrow()
+    }
 }
 
 impl Transport for ScriptedTransport {
     type Connection = u64;
     fn open(&self, address: &NodeAddress, _: Option<&Secret>) -> Result<Link<u64>, DialError> {
+        self.opened.send_modify(|opened| *opened = opened.saturating_add(1));
         Ok(self.node(&address.to_string()).link())
     }
     fn latency(&self) -> Arc<dyn LatencyRecorder> {

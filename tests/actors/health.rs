@@ -32,6 +32,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: ms(300),
         interval: None,
+        bootstrap_interval: ms(100),
         reports,
         rounds,
         errors: None,

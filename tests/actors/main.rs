@@ -10,6 +10,7 @@ mod manager;
 mod mocks;
 mod nodes;
 mod notifier;
+mod reload;
 mod shards;
 mod supervisor;
 mod traffic;

@@ -6,6 +6,7 @@ use quorate::{
     Error, Supervisor,
     actors::{
         ConfiguredNodes, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView,
+        NodeNames,
     },
     config::ElectionStrategy,
     core::{
@@ -53,7 +54,7 @@ impl Hand {
     fn new(nodes: &[&str]) -> Hand {
         let hand = Hand {
             view: watch::Sender::new(LocalView::default()),
-            nodes: [(vs(), nodes.iter().map(|name| storage(name)).collect())].into(),
+            nodes: NodeNames::from([(vs(), nodes.iter().map(|name| storage(name)).collect())]).into(),
             store: Arc::new(MemoryStore::default()),
             primaries: LocalPrimaries::default(),
         };

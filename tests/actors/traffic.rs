@@ -49,6 +49,7 @@ impl Alone {
             timeout: ms(300),
             interval: None,
             reports: Relay::to(&inbox),
+            bootstrap_interval: ms(100),
             rounds: Relay::vacant(),
             errors,
             traffic: node.link().traffic,
@@ -222,7 +223,7 @@ async fn one_storage_name_in_two_virtual_storages_is_two_nodes() {
     let other = VirtualStorage::new("w").unwrap();
     let mut config = world.config("s1");
     let nodes = vec![NodeConfig::new(storage("g1"), "tcp://w-g1:1")];
-    config.virtual_storages.push(VirtualStorageConfig { name: other.clone(), nodes });
+    config.virtual_storages.push(VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(other.clone()) });
     let one = watching(&world, config).await;
     let (here, there) = (node("g1"), NodeId::new(other, storage("g1")));
     wait::until("both up", LIMIT, || is_up(&one, &here) && is_up(&one, &there)).await;

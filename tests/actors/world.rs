@@ -66,7 +66,9 @@ impl World {
         config.settings = self.settings.clone();
         let nodes =
             self.nodes.iter().map(|node| quorate::config::NodeConfig::new(storage(node), format!("tcp://{node}:1")));
-        config.virtual_storages = vec![quorate::config::VirtualStorageConfig { name: vs(), nodes: nodes.collect() }];
+        let mut cluster = quorate::config::VirtualStorageConfig::new(vs());
+        cluster.nodes = nodes.collect();
+        config.virtual_storages = vec![cluster];
         config
     }
 

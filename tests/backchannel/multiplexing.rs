@@ -21,7 +21,7 @@ fn two_at(address: SocketAddr, place: &tempfile::TempDir) -> Config {
     config.name = Some("s1".parse().unwrap());
     let node = |name: &str| NodeConfig::new(name.parse().unwrap(), format!("tcp://{address}"));
     let nodes = vec![node("g1"), node("g2")];
-    config.virtual_storages = vec![VirtualStorageConfig { name: "v".parse().unwrap(), nodes }];
+    config.virtual_storages = vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new("v".parse().unwrap()) }];
     config
 }
 
@@ -39,7 +39,7 @@ async fn every_node_of_a_supervisor_is_reached_over_multiplexed_connections_alon
     wait::until("both are up", LONG, || healthy() == 2).await;
 
     assert_eq!(supervisor.nodes().len(), 2);
-    for handle in supervisor.nodes() {
+    for handle in supervisor.nodes().iter() {
         assert_eq!(say(&handle.connection(), "back").await.unwrap(), 7, "{:?}", handle.node());
     }
     assert_eq!(node.plain_calls(), 0, "a probe or a call came over an ordinary connection");
@@ -53,7 +53,7 @@ async fn without_a_handshaker_no_connection_is_multiplexed() {
     let place = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::start(two_at(node.address, &place)).await.unwrap();
     wait::until("both are up", LONG, || supervisor.nodes().iter().all(|handle| handle.is_healthy())).await;
-    for handle in supervisor.nodes() {
+    for handle in supervisor.nodes().iter() {
         let refused = say(&handle.connection(), "back").await.unwrap_err();
         assert!(refused.message().contains("non-multiplexed connection"), "{refused}");
     }

@@ -28,7 +28,7 @@ async fn a_node_that_serves_one_that_does_not_and_one_that_is_not_there_are_all_
         node("refusing", format!("tcp://{}", refusing.1)),
         node("missing", format!("unix:{}", place.path().join("non-existent-socket").display())),
     ];
-    config.virtual_storages = vec![VirtualStorageConfig { name: "v".parse().unwrap(), nodes }];
+    config.virtual_storages = vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new("v".parse().unwrap()) }];
 
     let supervisor = Supervisor::start(config).await.unwrap();
 

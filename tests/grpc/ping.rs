@@ -119,7 +119,9 @@ fn config(clusters: &[(&str, &[Configured<'_>])]) -> Config {
                 ..NodeConfig::new(Storage::new(*storage).unwrap(), *address)
             })
             .collect();
-        config.virtual_storages.push(VirtualStorageConfig { name: VirtualStorage::new(*name).unwrap(), nodes });
+        config
+            .virtual_storages
+            .push(VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(VirtualStorage::new(*name).unwrap()) });
     }
     config
 }

@@ -277,7 +277,8 @@ async fn a_node_whose_real_writes_fail_is_taken_out_and_let_back_while_every_pro
     config.health.errors = Some(ErrorLimits { window, reads: 100, writes: 3, cool_down });
     let node = NodeId::new("v".parse().unwrap(), "g1".parse().unwrap());
     let nodes = vec![NodeConfig::new(node.storage.clone(), serve().await)];
-    config.virtual_storages = vec![VirtualStorageConfig { name: node.virtual_storage.clone(), nodes }];
+    config.virtual_storages =
+        vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(node.virtual_storage.clone()) }];
     let classifier = Arc::new(|path: &str| path.contains("/Put").then_some(Traffic::Write));
     let one = Supervisor::start_with(config, quorate::telemetry::Meter::default(), |transport| {
         transport.with_classifier(classifier)

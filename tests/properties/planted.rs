@@ -85,6 +85,9 @@ impl HealthStore for Flawed {
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.inner.supervisor_remove(voter)
     }
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        self.inner.nodes_watch(voter, nodes)
+    }
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         Box::pin(async move {
             let mut batch = batch.clone();

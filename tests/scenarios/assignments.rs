@@ -58,7 +58,8 @@ impl World {
         config.name = Some("s1".parse().unwrap());
         let node = |name: &str| NodeConfig::new(storage(name), format!("tcp://{name}:1"));
         let nodes = ["g1", "g2", "g3"].map(node).into();
-        config.virtual_storages = vec![VirtualStorageConfig { name: VirtualStorage::new("v").unwrap(), nodes }];
+        config.virtual_storages =
+            vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(VirtualStorage::new("v").unwrap()) }];
         let ports = Ports::new(store.clone(), ScriptedTransport::default());
         World { store, supervisor: Supervisor::assemble(config, ports).await.unwrap() }
     }

@@ -250,6 +250,9 @@ impl HealthStore for Watched {
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.inner.supervisor_remove(voter)
     }
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        self.inner.nodes_watch(voter, nodes)
+    }
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.inner.votes_write(voter, batch)
     }

@@ -64,7 +64,7 @@ impl Scene {
             repositories: lab.store.clone(),
             name,
             voter: registered,
-            nodes: BTreeMap::from([(v(), nodes.iter().map(|name| storage(name)).collect())]),
+            nodes: BTreeMap::from([(v(), nodes.iter().map(|name| storage(name)).collect())]).into(),
             timeout: LIMIT,
             lot: ElectorConfig::random_lot,
         };

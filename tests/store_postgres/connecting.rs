@@ -83,6 +83,24 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
     }
 }
 
+/// What only looks like the database (a pooler that knows no sessions, say) is not asked to migrate.
+#[tokio::test]
+async fn migrations_go_the_way_that_keeps_a_session() {
+    let url = cluster().database(false).await;
+    let nowhere = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("postgres://u:hunter2@127.0.0.1:{}/d", listener.local_addr().unwrap().port())
+    };
+    let error = PostgresStore::connect_through(&url, &nowhere, PostgresOptions::default()).await.unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::Unreachable);
+    let client = raw(&url).await;
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(client.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0, "nothing went the other way");
+    let named = |application: &str| format!("{url}?application_name={application}");
+    let store = PostgresStore::connect_through(&named("pooled"), &named("session"), PostgresOptions::default()).await;
+    store.unwrap().settings_seed(&patient()).await.unwrap();
+}
+
 #[tokio::test]
 async fn eight_supervisors_may_migrate_at_once() {
     let url = cluster().database(false).await;

@@ -82,7 +82,7 @@ async fn a_listener_that_the_server_ended_forgets_everything_and_listens_again()
 
 #[actix::test]
 async fn behind_a_pooler_without_listen_it_polls_and_says_so() {
-    let pooled = PostgresOptions { session_pooled: false, ..PostgresOptions::default() };
+    let pooled = PostgresOptions { listen: false, ..PostgresOptions::default() };
     let (fixture, following) = following(pooled).await;
     assert!(matches!(following.table.status(), FeedStatus::Polling { .. }), "{:?}", following.table.status());
     raw(&fixture.url).await.batch_execute(BEHIND).await.unwrap();

@@ -73,7 +73,8 @@ async fn create<C: Clone + Send + Sync + 'static>(
     place: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Failure> {
     let (virtual_storage, path) = parsed(place.into_inner())?;
-    let here = supervisor.nodes().iter().map(quorate::actors::NodeHandle::node);
+    let nodes = supervisor.nodes();
+    let here = nodes.iter().map(quorate::actors::NodeHandle::node);
     let here = here.filter(|node| node.virtual_storage == virtual_storage);
     let storages: Vec<Storage> = here.map(|node| node.storage.clone()).collect();
     let created = supervisor.repository_create(&NewRepository::new(virtual_storage, path, storages.clone())).await?;

@@ -44,7 +44,8 @@ async fn supervisor(store: &Arc<MemoryStore>, transport: &ScriptedTransport, met
     let mut config = Config::new(Profile::Default, "sqlite:unused");
     config.name = Some("embedded".parse().unwrap());
     let nodes = ["g1", "g2"].map(|name| NodeConfig::new(node(name).storage, format!("tcp://{name}:1")));
-    config.virtual_storages = vec![VirtualStorageConfig { name: node("g1").virtual_storage, nodes: nodes.into() }];
+    let cluster = VirtualStorageConfig::new(node("g1").virtual_storage);
+    config.virtual_storages = vec![VirtualStorageConfig { nodes: nodes.into(), ..cluster }];
     Supervisor::assemble(config, Ports::new(store.clone(), transport.clone()).metered(meter)).await.unwrap()
 }
 

@@ -45,7 +45,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     config.name = Some(settings.name);
     let nodes = settings.nodes.iter();
     let nodes = nodes.map(|node| NodeConfig::new(node.storage.clone(), node.address())).collect();
-    config.virtual_storages = vec![VirtualStorageConfig { name: VirtualStorage::new(VIRTUAL_STORAGE)?, nodes }];
+    let cluster = VirtualStorageConfig::new(VirtualStorage::new(VIRTUAL_STORAGE)?);
+    config.virtual_storages = vec![VirtualStorageConfig { nodes, ..cluster }];
     let supervisor = match Supervisor::start(config).await {
         Ok(supervisor) => supervisor,
         Err(error) => {

@@ -22,8 +22,32 @@ const LOOKUPS_MAX: usize = 1_024;
 /// Lookups that may wait in the mailbox; their futures leave it at once.
 pub(super) const MAILBOX: usize = 1_024;
 
-/// The nodes of each configured virtual storage, in order of configuration.
-pub type ConfiguredNodes = BTreeMap<VirtualStorage, Vec<Storage>>;
+/// The storages of each virtual storage, in order of configuration.
+pub type NodeNames = BTreeMap<VirtualStorage, Vec<Storage>>;
+
+/// The nodes that are configured now: a reload puts others into the cell.
+#[derive(Debug, Clone)]
+pub struct ConfiguredNodes(watch::Receiver<NodeNames>);
+
+impl ConfiguredNodes {
+    /// Those in this cell, whatever it holds when somebody asks.
+    #[must_use]
+    pub fn following(cell: watch::Receiver<NodeNames>) -> Self {
+        Self(cell)
+    }
+
+    /// Whether a virtual storage is configured.
+    pub(super) fn has(&self, virtual_storage: &VirtualStorage) -> bool {
+        self.0.borrow().contains_key(virtual_storage)
+    }
+}
+
+impl From<NodeNames> for ConfiguredNodes {
+    /// These, for good.
+    fn from(names: NodeNames) -> Self {
+        Self(watch::Sender::new(names).subscribe())
+    }
+}
 
 /// The places for lookups of one elector.
 #[derive(Clone)]
@@ -68,8 +92,8 @@ where
 }
 
 /// The configured nodes of a virtual storage.
-pub(super) fn nodes_of<'a>(nodes: &'a ConfiguredNodes, of: &VirtualStorage) -> Result<&'a [Storage], Error> {
-    nodes.get(of).map(Vec::as_slice).ok_or_else(|| Error::VirtualStorageNotFound(of.clone()))
+pub(super) fn nodes_of(nodes: &ConfiguredNodes, of: &VirtualStorage) -> Result<Vec<Storage>, Error> {
+    nodes.0.borrow().get(of).cloned().ok_or_else(|| Error::VirtualStorageNotFound(of.clone()))
 }
 
 /// Which repository a question names, as far as an elector of whole virtual storages cares.

@@ -88,7 +88,7 @@ impl FixedElectorConfig {
         if !is_up {
             return Err(Error::PrimaryNotHealthy { storage, epoch: None });
         }
-        Ok(Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), None))
+        Ok(Shard::new(virtual_storage.clone(), storage, nodes, None))
     }
 }
 

@@ -94,7 +94,7 @@ impl LocalElectorConfig {
         let up = Arc::clone(&self.local.borrow());
         let is_up = |storage: &Storage| up.contains(&NodeId::new(virtual_storage.clone(), storage.clone()));
         let recorded = self.primaries.0.borrow().get(virtual_storage).cloned();
-        let Some(storage) = choose_local(recorded.as_ref(), nodes, is_up) else {
+        let Some(storage) = choose_local(recorded.as_ref(), &nodes, is_up) else {
             let storage = recorded.or_else(|| nodes.first().cloned()).ok_or(Error::NoPrimary)?;
             return Err(Error::PrimaryNotHealthy { storage, epoch: None });
         };
@@ -105,7 +105,7 @@ impl LocalElectorConfig {
                 all.insert(virtual_storage.clone(), storage.clone());
             });
         }
-        Ok(Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), None))
+        Ok(Shard::new(virtual_storage.clone(), storage, nodes.clone(), None))
     }
 }
 

@@ -17,7 +17,7 @@ mod local;
 mod per_repository;
 mod virtual_storage;
 
-pub use asked::ConfiguredNodes;
+pub use asked::{ConfiguredNodes, NodeNames};
 pub use fixed::{FixedElector, FixedElectorConfig};
 pub use local::{LocalElector, LocalElectorConfig, LocalPrimaries};
 pub use per_repository::{ElectorConfig, PerRepositoryElector};

@@ -4,7 +4,7 @@
 //! waits behind a health report. It rests on facts read from the database at that moment, never on what arrived in
 //! its mailbox before, so a flooded elector still acts on the newest consensus (D18).
 
-use super::asked::{MAILBOX, Places, ROUNDS_MAX, commit, decision_id, proposer};
+use super::asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, commit, decision_id, proposer};
 use crate::{
     core::{
         election::{
@@ -21,7 +21,7 @@ use crate::{
     telemetry,
 };
 use actix::prelude::*;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// What an elector is built from, as often as need be.
@@ -34,7 +34,7 @@ pub struct ElectorConfig {
     /// The registration that may act, published by the HealthManager.
     pub voter: watch::Receiver<Option<Voter>>,
     /// The virtual storages that are configured here; `None`: any.
-    pub virtual_storages: Option<BTreeSet<VirtualStorage>>,
+    pub virtual_storages: Option<ConfiguredNodes>,
     /// How long one lookup may take, retries included.
     pub timeout: Duration,
     /// Draws the seed that breaks ties, and the identity of a decision.
@@ -100,7 +100,7 @@ impl Handler<GetShard> for PerRepositoryElector {
 
 impl ElectorConfig {
     fn knows(&self, virtual_storage: &VirtualStorage) -> bool {
-        self.virtual_storages.as_ref().is_none_or(|known| known.contains(virtual_storage))
+        self.virtual_storages.as_ref().is_none_or(|known| known.has(virtual_storage))
     }
 
     async fn primary(&self, target: &Target, elects: bool) -> Result<Primary, Error> {

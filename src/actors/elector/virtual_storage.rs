@@ -101,9 +101,9 @@ impl VirtualStorageElectorConfig {
             let (facts, settings) = (read.facts, read.settings.settings);
             let proposer = proposer(&self.voter, &self.name);
             let shard = |storage, epoch| {
-                (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.to_vec(), epoch))
+                (facts.cluster.clone(), Shard::new(virtual_storage.clone(), storage, nodes.clone(), epoch))
             };
-            match decide_shard(&facts, nodes, &settings, &proposer) {
+            match decide_shard(&facts, &nodes, &settings, &proposer) {
                 ShardDecision::Keep { storage, epoch } => return Ok(shard(storage, epoch)),
                 ShardDecision::NoCandidate(stands) => return Err(no_candidate(stands)),
                 ShardDecision::Wait(why) => return Err(Error::ElectionPending(why)),
@@ -144,7 +144,7 @@ impl VirtualStorageElectorConfig {
         let evidence = serde_json::json!({
             "candidates": election.map(|election| &election.candidates),
             "fallback_choice": election.is_some_and(|election| election.fallback),
-            "refused": shard_refusals(facts, nodes, settings),
+            "refused": shard_refusals(facts, &nodes, settings),
             "votes": facts.health.votes,
         });
         Ok(ShardProposal {

@@ -122,6 +122,17 @@ pub enum Input {
     },
     /// A read of everybody's votes ended.
     FactsRead(Option<(HealthFacts, SettingsInForce)>),
+    /// Other nodes are to be watched from now on.
+    Watch(BTreeSet<NodeId>),
+    /// The database was told which nodes are watched.
+    Watched {
+        /// As whom.
+        voter: Voter,
+        /// Which.
+        nodes: Vec<NodeId>,
+        /// Whether the incarnation was the registered one.
+        mine: Option<bool>,
+    },
     /// The supervisor stops gracefully.
     Stop,
 }
@@ -153,6 +164,14 @@ pub enum Effect {
         batch: i64,
         /// The votes.
         votes: Vec<(NodeId, Opinion)>,
+    },
+    /// Make rows for exactly these nodes, those of the others go; feed the answer back. No write of votes is under way
+    /// then, and none begins before the answer.
+    Watch {
+        /// As whom.
+        voter: Voter,
+        /// The nodes that are watched.
+        nodes: Vec<NodeId>,
     },
     /// Read everybody's votes, and feed them back. At most one read is under way.
     ReadFacts,

@@ -9,6 +9,7 @@
 mod clock;
 mod io;
 mod round;
+mod watch;
 
 pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
 
@@ -64,6 +65,8 @@ pub struct Monitor {
     /// Votes not yet accepted by the database: the latest per node.
     unwritten: BTreeMap<NodeId, Opinion>,
     writing: bool,
+    /// Whether the database has yet to be told which nodes are watched.
+    watch_due: bool,
     batches: i64,
     beating: bool,
     beats: u64,
@@ -106,6 +109,7 @@ impl Monitor {
             nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
             unwritten: BTreeMap::new(),
             writing: false,
+            watch_due: false,
             batches: 0,
             beating: false,
             beats: 0,
@@ -167,6 +171,8 @@ impl Monitor {
             Input::HeartbeatAnswered { sent, reply } => self.heart_beat(now, sent, reply, &mut effects),
             Input::VotesWritten { batch, mine } => self.votes_written(now, batch, mine, &mut effects),
             Input::FactsRead(facts) => self.facts_read(facts, &mut effects),
+            Input::Watch(nodes) => self.watch(now, nodes, &mut effects),
+            Input::Watched { voter, nodes, mine } => self.watched(now, &voter, &nodes, mine, &mut effects),
             Input::Stop if self.standing == Standing::Registering => self.standing = Standing::Leaving,
             Input::Stop => {
                 effects.extend(self.voter().map(Effect::Leave));
@@ -205,6 +211,7 @@ impl Monitor {
 
     fn register(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.standing = Standing::Registering;
+        self.watch_due = false;
         let nodes = self.nodes.keys().cloned().collect();
         effects.push(Effect::Register { sent: now, previous: self.previous, nodes });
     }
@@ -228,9 +235,8 @@ impl Monitor {
                 self.clock.start(sent, now, at);
                 self.forget_opinions();
                 effects.push(Effect::Voting(Voter { name: self.name.clone(), incarnation }));
-                if self.in_rounds() {
-                    self.write(effects);
-                } else {
+                self.write(effects);
+                if !self.in_rounds() {
                     effects.push(Effect::ProbeAll);
                     self.read(effects);
                 }
@@ -373,10 +379,14 @@ impl Monitor {
 
     fn write(&mut self, effects: &mut Vec<Effect>) {
         let Some(voter) = self.voter() else { return };
-        if self.writing || self.unwritten.is_empty() {
+        if self.writing || (self.unwritten.is_empty() && !self.watch_due) {
             return;
         }
         self.writing = true;
+        if self.watch_due {
+            effects.push(Effect::Watch { voter, nodes: self.nodes.keys().cloned().collect() });
+            return;
+        }
         self.batches = self.batches.saturating_add(1);
         let votes = self.unwritten.iter().map(|(node, opinion)| (node.clone(), *opinion)).collect();
         effects.push(Effect::WriteVotes { voter, batch: self.batches, votes });
@@ -404,8 +414,8 @@ impl Monitor {
     }
 
     fn close_round(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let up = self.round.close();
-        for (node, watched) in &mut self.nodes {
+        let (asked, up) = self.round.close();
+        for (node, watched) in self.nodes.iter_mut().filter(|(node, _)| asked.contains(node)) {
             let opinion = if up.contains(node) { Opinion::Up } else { Opinion::Down };
             *watched = Watched { opinion: Some(opinion), outcome_at: Some(now) };
             self.unwritten.insert(node.clone(), opinion);
@@ -450,6 +460,7 @@ impl Monitor {
 
     fn rewrite_what_differs(&mut self, facts: &HealthFacts) {
         let Standing::Voting(mine) = self.standing else { return };
+        self.watch_again(mine, facts);
         let stored: BTreeMap<&NodeId, Option<Opinion>> = facts
             .votes
             .iter()

@@ -8,6 +8,7 @@ pub(super) struct Round {
     number: u64,
     closed: u64,
     waiting: Option<BTreeSet<NodeId>>,
+    asked: BTreeSet<NodeId>,
     up: BTreeSet<NodeId>,
 }
 
@@ -18,6 +19,7 @@ impl Round {
             return None;
         }
         self.number = self.number.saturating_add(1);
+        self.asked.clone_from(&nodes);
         self.waiting = Some(nodes);
         self.up.clear();
         Some(self.number)
@@ -39,10 +41,16 @@ impl Round {
         }
         waiting.is_empty()
     }
-    /// Closes the round; answers who was seen.
-    pub(super) fn close(&mut self) -> BTreeSet<NodeId> {
+    /// A node that is watched no longer is waited for no longer; answers whether it was the last one missing.
+    pub(super) fn forget(&mut self, node: &NodeId) -> bool {
+        self.asked.remove(node);
+        self.up.remove(node);
+        self.waiting.as_mut().is_some_and(|waiting| waiting.remove(node) && waiting.is_empty())
+    }
+    /// Closes the round; answers who was asked and is watched still, and who of them was seen.
+    pub(super) fn close(&mut self) -> (BTreeSet<NodeId>, BTreeSet<NodeId>) {
         self.waiting = None;
         self.closed = self.closed.saturating_add(1);
-        ::core::mem::take(&mut self.up)
+        (::core::mem::take(&mut self.asked), ::core::mem::take(&mut self.up))
     }
 }

@@ -72,6 +72,16 @@ impl HealthStore for MemoryStore {
         })
     }
 
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        self.call(StoreOp::NodesWatch, move |state| {
+            let mine = state.is_registered(voter);
+            if mine {
+                state.watch(&voter.name, voter.incarnation, &nodes.iter().collect());
+            }
+            mine
+        })
+    }
+
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.call(StoreOp::VotesWrite, move |state| {
             if !state.is_registered(voter) {

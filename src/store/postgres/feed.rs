@@ -67,11 +67,11 @@ impl ChangeFeed for PostgresStore {
 
     fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
         Box::pin(async move {
-            let sessions = self.pool.manager();
-            if !sessions.options.session_pooled {
+            let options = &self.pool.manager().options;
+            if !options.listen {
                 return Ok(None);
             }
-            listener::open(&sessions.address, &sessions.options).await.map(Some)
+            listener::open(&self.session, options).await.map(Some)
         })
     }
 
@@ -95,6 +95,6 @@ impl ChangeFeed for PostgresStore {
 /// The error of a connection on which notifications do not arrive.
 pub(super) fn deaf() -> StoreError {
     let what = "a notification to ourselves did not arrive: is there a pooler that hands out transactions? Set \
-                database.session_pooled = false";
+                feed.listen = false, or name a way past it in database.session_pooled";
     StoreError::with_source(StoreOp::ChangesListen, StoreErrorKind::Other, what)
 }

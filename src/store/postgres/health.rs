@@ -29,6 +29,26 @@ SELECT json_build_object(
             'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors)
 )::text AS document";
 
+/// Rows for exactly the watched nodes. One statement is one transaction; the supervisor's row is held meanwhile, and read
+/// again if a registration had it first.
+const NODES_WATCH: &str = "\
+WITH mine AS (SELECT name FROM supervisors WHERE name = $1 AND incarnation = $2 FOR SHARE),
+wanted AS (SELECT DISTINCT virtual_storage, storage
+    FROM json_to_recordset($3::json) AS n (virtual_storage text, storage text)),
+gone AS (DELETE FROM node_status ns USING mine WHERE ns.praefect_name = mine.name AND NOT EXISTS (
+    SELECT FROM wanted w WHERE w.virtual_storage = ns.shard_name AND w.storage = ns.node_name) RETURNING 1),
+made AS (INSERT INTO node_status (praefect_name, shard_name, node_name, verdict, incarnation)
+    SELECT mine.name, w.virtual_storage, w.storage, 'none', $2 FROM mine, wanted w ORDER BY 2, 3
+    ON CONFLICT DO NOTHING RETURNING 1),
+told AS (SELECT quorate_announce('votes', name) FROM mine
+    WHERE EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM made))
+SELECT json_build_object('mine', EXISTS (SELECT FROM mine), 'told', (SELECT count(*) FROM told))::text AS document";
+
+#[derive(Deserialize)]
+struct WatchedBy {
+    mine: bool,
+}
+
 #[derive(Serialize)]
 struct VoteParameter<'a> {
     #[serde(flatten)]
@@ -89,6 +109,15 @@ impl HealthStore for PostgresStore {
         Box::pin(async move {
             let Removed { removed } = self.document(StoreOp::SupervisorRemove, call).await?;
             Ok(removed)
+        })
+    }
+
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let op = StoreOp::NodesWatch;
+            let call = Statement::new(NODES_WATCH).text(voter.name.as_str()).bigint(voter.incarnation.0);
+            let WatchedBy { mine } = self.document(op, call.text(json(op, nodes)?)).await?;
+            Ok(mine)
         })
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Every operation is one round trip and one transaction: a read is one SELECT that builds the JSON document decoded in
 //! `store::rows` (the facts of an election, read by every lookup, are columns: see `facts`), a write is one call of a
-//! function of the migrations. So there is no transaction of ours that could stay open while its supervisor is frozen,
-//! and a pool in front of the server that works by transactions does no harm.
+//! function of the migrations, or one statement that does all of it. So there is no transaction of ours that could stay
+//! open while its supervisor is frozen, and a pool in front of the server that works by transactions does no harm.
 //!
 //! Three deadlines stand around each: the server's `statement_timeout` and `lock_timeout`, which end the work itself, and
 //! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
@@ -54,9 +54,9 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// Whether the schema may be brought up to date; else an outdated one is an error.
     pub migrate: bool,
-    /// Whether a connection is a session of ours alone. Behind a pooler that hands out transactions it is not: LISTEN is
-    /// heard by nobody there, and changes are polled instead. Default true.
-    pub session_pooled: bool,
+    /// Whether to LISTEN, on the session's address of [`PostgresStore::connect_through`]. Where that leads through a pooler
+    /// that hands out transactions nobody hears it: changes are polled instead. Default true.
+    pub listen: bool,
 }
 
 impl Default for PostgresOptions {
@@ -67,7 +67,7 @@ impl Default for PostgresOptions {
             statement_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(1),
             migrate: true,
-            session_pooled: true,
+            listen: true,
         }
     }
 }
@@ -116,6 +116,8 @@ impl Manager for Sessions {
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
     reserved: managed::Pool<Sessions>,
+    /// Where a connection is a session of ours: a listener's must be.
+    session: Address,
     /// Whether the last facts were read under policy `half`, whose statement says more. A guess costs one more read.
     counts_members: AtomicBool,
 }
@@ -137,8 +139,21 @@ impl PostgresStore {
     /// `InvalidUrl`, `Unreachable`, `Authentication`, `DatabaseMissing`, `TooOld` (below 14), `ReadOnly`, `NotMigrated`,
     /// `NewerSchema`, `SchemaDiffers`. No error quotes the URL.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<PostgresStore, StoreError> {
-        let address = Address::parse(url)?;
-        migrations::settle(&address, &options).await?;
+        Self::connect_through(url, url, options).await
+    }
+
+    /// Connects by `url`, which may lead through a pooler that works by transactions, and by `session` for what needs a
+    /// session of its own: LISTEN is heard by nobody there, and a migration's lock would stay behind in the pooler's, and hold up whoever gets it next.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn connect_through(
+        url: &str,
+        session: &str,
+        options: PostgresOptions,
+    ) -> Result<PostgresStore, StoreError> {
+        let (address, session) = (Address::parse(url)?, Address::parse(session)?);
+        migrations::settle(&session, &options).await?;
         let size = options.pool_size.max(1);
         let pool = |size| {
             managed::Pool::builder(Sessions { address: address.clone(), options: options.clone() })
@@ -146,7 +161,12 @@ impl PostgresStore {
                 .build()
                 .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))
         };
-        Ok(PostgresStore { pool: pool(size)?, reserved: pool(RESERVED)?, counts_members: AtomicBool::new(false) })
+        Ok(PostgresStore {
+            pool: pool(size)?,
+            reserved: pool(RESERVED)?,
+            session,
+            counts_members: AtomicBool::new(false),
+        })
     }
 
     /// Closes all connections. Operations that run are finished, later ones answer `ConnectionLost`.
@@ -163,6 +183,7 @@ impl PostgresStore {
             | StoreOp::SupervisorRegister
             | StoreOp::SupervisorHeartbeat
             | StoreOp::SupervisorRemove
+            | StoreOp::NodesWatch
             | StoreOp::VotesWrite
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect

@@ -130,18 +130,7 @@ fn register(connection: &mut SqliteConnection, registration: &Registration) -> R
         op,
         Statement::new("SELECT CAST(value AS TEXT) AS document FROM counters WHERE name = 'incarnations'"),
     )?;
-    let nodes = encode(op, &registration.nodes)?;
-    let unwatched = Statement::new(
-        "DELETE FROM node_status WHERE praefect_name = ?1 AND (shard_name, node_name) NOT IN \
-         (SELECT value ->> '$.virtual_storage', value ->> '$.storage' FROM json_each(?2))",
-    );
-    execute(connection, unwatched.text(name).text(nodes.as_str()))?;
-    let silent = Statement::new(
-        "INSERT INTO node_status (praefect_name, shard_name, node_name, verdict, incarnation) \
-         SELECT ?1, value ->> '$.virtual_storage', value ->> '$.storage', 'none', ?3 FROM json_each(?2) WHERE TRUE \
-         ON CONFLICT (praefect_name, shard_name, node_name) DO NOTHING",
-    );
-    execute(connection, silent.text(name).text(nodes).bigint(incarnation))?;
+    watch(connection, op, name, incarnation, &registration.nodes)?;
     notice(connection, Notice::Votes, name.to_owned())?;
     let row = Statement::new(concat!(
         "INSERT INTO supervisors (name, incarnation, registered_at, superseded_live_at, heartbeat_at, version, address, ",
@@ -161,6 +150,47 @@ fn register(connection: &mut SqliteConnection, registration: &Registration) -> R
     let row = row.optional_text(registration.address.as_deref());
     execute(connection, row.text(registration.process.as_str()).bigint(registration.attempt))?;
     Ok(Registered::Registered { incarnation: Incarnation(incarnation), at: heartbeat_at(connection, op, name)? })
+}
+
+/// Rows for exactly these nodes; those that exist stay as they are. Answers whether anything changed.
+fn watch(
+    connection: &mut SqliteConnection,
+    op: StoreOp,
+    name: &str,
+    incarnation: i64,
+    nodes: &[NodeId],
+) -> Result<bool, Failure> {
+    let nodes = encode(op, &nodes)?;
+    let unwatched = Statement::new(
+        "DELETE FROM node_status WHERE praefect_name = ?1 AND (shard_name, node_name) NOT IN \
+         (SELECT value ->> '$.virtual_storage', value ->> '$.storage' FROM json_each(?2))",
+    );
+    let gone = execute(connection, unwatched.text(name).text(nodes.as_str()))?;
+    let silent = Statement::new(
+        "INSERT INTO node_status (praefect_name, shard_name, node_name, verdict, incarnation) \
+         SELECT ?1, value ->> '$.virtual_storage', value ->> '$.storage', 'none', ?3 FROM json_each(?2) WHERE TRUE \
+         ON CONFLICT (praefect_name, shard_name, node_name) DO NOTHING",
+    );
+    let made = execute(connection, silent.text(name).text(nodes).bigint(incarnation))?;
+    Ok(gone > 0 || made > 0)
+}
+
+fn watch_again(connection: &mut SqliteConnection, voter: &Voter, nodes: &[NodeId]) -> Result<bool, Failure> {
+    let (op, name) = (StoreOp::NodesWatch, voter.name.as_str());
+    if !is_registered(connection, op, voter)? {
+        return Ok(false);
+    }
+    if watch(connection, op, name, voter.incarnation.0, nodes)? {
+        notice(connection, Notice::Votes, name.to_owned())?;
+    }
+    Ok(true)
+}
+
+fn is_registered(connection: &mut SqliteConnection, op: StoreOp, voter: &Voter) -> Result<bool, Failure> {
+    let mine = "SELECT CAST(COUNT(*) AS TEXT) AS document FROM supervisors WHERE name = ?1 AND incarnation = ?2";
+    let mine: i64 =
+        document(connection, op, Statement::new(mine).text(voter.name.as_str()).bigint(voter.incarnation.0))?;
+    Ok(mine > 0)
 }
 
 /// Forgets what nobody reads any more. Bounded, so that the first start after a long pause is not a slow one.
@@ -276,9 +306,7 @@ const UPSERT: &str = concat!(
 fn write_votes(connection: &mut SqliteConnection, voter: &Voter, batch: &VoteBatch) -> Result<VotesWritten, Failure> {
     let op = StoreOp::VotesWrite;
     let name = voter.name.as_str();
-    let mine = "SELECT CAST(COUNT(*) AS TEXT) AS document FROM supervisors WHERE name = ?1 AND incarnation = ?2";
-    let mine: i64 = document(connection, op, Statement::new(mine).text(name).bigint(voter.incarnation.0))?;
-    if mine == 0 {
+    if !is_registered(connection, op, voter)? {
         return Ok(VotesWritten::NotMine);
     }
     let vote = |(node, opinion): &(NodeId, Opinion)| Vote {
@@ -353,6 +381,11 @@ impl HealthStore for SqliteStore {
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         let voter = voter.clone();
         self.write(StoreOp::SupervisorRemove, move |connection| remove(connection, &voter))
+    }
+
+    fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
+        let (voter, nodes) = (voter.clone(), nodes.to_vec());
+        self.write(StoreOp::NodesWatch, move |connection| watch_again(connection, &voter, &nodes))
     }
 
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {

@@ -67,7 +67,8 @@ stories! {
         a_lapse_is_a_death, a_removed_supervisor_is_gone, the_newer_process_wins, stop_removes_row_and_votes,
         two_hosts_do_not_take_turns, a_predecessor_takes_no_name_back, a_lost_registration_is_found_again,
         a_registration_that_lands_late_supersedes_nobody, coming_back_as_oneself_is_no_takeover, a_dead_holder_is_no_obstacle,
-        a_race_of_registrations_has_one_winner;
+        a_race_of_registrations_has_one_winner, watching_others_keeps_the_votes_of_those_that_stay,
+        f23_two_processes_of_one_name_write_at_once;
     votes: each_opinion_stamps_what_it_should, d27_an_old_incarnation_writes_nothing,
         d27_an_old_batch_changes_nothing, a_new_incarnation_starts_its_batches_anew, batches_in_any_order,
         votes_die_with_their_incarnation, changes_are_counted, an_unwatched_node_can_be_voted_on,

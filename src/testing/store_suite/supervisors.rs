@@ -3,7 +3,7 @@
 use super::world::{World, node, ok, storages, supervisor, token};
 use crate::core::{consensus::Opinion, ids::Voter};
 use crate::store::{Heartbeat, Registered, Store, VotesWritten};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, join3};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -187,4 +187,58 @@ pub async fn a_race_of_registrations_has_one_winner(store: Arc<dyn Store>) {
     assert_eq!(holders.first().map(|row| row.incarnation), winners.last().copied(), "the newer one holds the name");
     let about: Vec<_> = rows.votes.iter().map(|row| row.node.clone()).collect();
     assert_eq!(about, [node("g1"), node("g2"), node("g3")], "each watched node has one row");
+}
+
+/// Nodes come and go under one incarnation: rows for those that come, none for those that go, and not a vote of those that
+/// stay is touched.
+pub async fn watching_others_keeps_the_votes_of_those_that_stay(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    let s2 = world.voter("s2").await;
+    world.votes(&s1, 1, &[("g1", Opinion::Up), ("g2", Opinion::Up)]).await;
+    world.votes(&s2, 1, &[("g2", Opinion::Down)]).await;
+    let watch = async |voter: &Voter, names: &[&str]| {
+        let nodes: Vec<_> = names.iter().map(|name| node(name)).collect();
+        ok("watch", world.store.nodes_watch(voter, &nodes).await)
+    };
+    assert!(watch(&s1, &["g1", "g4"]).await, "it is registered");
+    assert_eq!(world.opinion("s1", "g1").await, Some(Opinion::Up), "it stays, and so does its vote");
+    assert_eq!(world.consensus("g1").await.tally.up, 1, "which counts as before");
+    assert_eq!(world.opinion("s1", "g4").await, Some(Opinion::None), "nothing was said of it yet");
+    assert!(world.vote_row("s1", "g2").await.is_none() && world.vote_row("s1", "g3").await.is_none(), "they went");
+    assert_eq!(world.opinion("s2", "g2").await, Some(Opinion::Down), "another's votes are another's");
+    assert!(watch(&s1, &["g1", "g4"]).await, "twice is once");
+    // A later batch of the same incarnation counts, as ever.
+    assert_eq!(world.votes(&s1, 2, &[("g4", Opinion::Up)]).await, VotesWritten::Written { changed: 1 });
+    let newer = world.voter("s1").await;
+    assert!(!watch(&s1, &["g9"]).await, "its place is taken");
+    assert!(world.vote_row("s1", "g9").await.is_none() && world.vote_row("s1", "g1").await.is_some());
+    assert!(watch(&newer, &[]).await, "nobody need be watched");
+    assert!(world.vote_row("s1", "g1").await.is_none());
+}
+
+/// F23: an old and a new process of one name write the same rows at once, in opposite orders. Neither waits for the other
+/// for ever, and no row is of the old one afterwards.
+pub async fn f23_two_processes_of_one_name_write_at_once(store: Arc<dyn Store>) {
+    const MANY: usize = 40;
+    let world = World::new(store).await;
+    let mut older = world.voter("s1").await;
+    let names: Vec<String> = (0..MANY).map(|number| format!("n{number:02}")).collect();
+    let votes = |opinion| names.iter().map(|name| (name.as_str(), opinion)).collect::<Vec<_>>();
+    let (forth, mut back) = (votes(Opinion::Up), votes(Opinion::Down));
+    back.reverse();
+    for number in 1..=5 {
+        let newer = world.voter_again("s1", Some(older.incarnation)).await;
+        let (one, two, three) =
+            join3(world.votes(&older, number, &back), world.votes(&newer, 2, &forth), world.votes(&newer, 1, &back))
+                .await;
+        assert_eq!(one, VotesWritten::NotMine, "the older process");
+        assert!(matches!((two, three), (VotesWritten::Written { .. }, VotesWritten::Written { .. })));
+        for name in &names {
+            let row = world.vote_row("s1", name).await;
+            let row = row.map(|row| (row.opinion, row.incarnation));
+            assert_eq!(row, Some((Some(Opinion::Up), Some(newer.incarnation))), "{name}: its latest batch");
+        }
+        older = newer;
+    }
 }

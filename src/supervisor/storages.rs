@@ -1,0 +1,35 @@
+//! What operators say of a storage. It stands in the database, where every supervisor's elections read it; files, which
+//! may differ from one supervisor to the next, say nothing of it.
+
+use super::Supervisor;
+use crate::{core::ids::NodeId, error::Error, store::StorageChange};
+
+impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
+    /// Prefers a storage in elections, or keeps it out of them: higher is preferred, 0 is never primary, the default is
+    /// 100. A recorded primary that is set to 0 is replaced by the next lookup, if anybody can take its place. Errors:
+    /// [`Error::NodeNotFound`], [`Error::StoreUnavailable`].
+    pub async fn storage_priority(&self, node: &NodeId, priority: u16) -> Result<(), Error> {
+        self.storage_update(node, StorageChange { priority: Some(i32::from(priority)), draining: None }).await
+    }
+
+    /// Empties a storage of primaries: each repository that it leads gets another one with its next lookup, if one that
+    /// is not draining can take its place; else it stays. Its replicas stay and serve reads. Until [`Supervisor::undrain`].
+    /// Errors: [`Error::NodeNotFound`], [`Error::StoreUnavailable`].
+    pub async fn drain(&self, node: &NodeId) -> Result<(), Error> {
+        self.storage_update(node, StorageChange { priority: None, draining: Some(true) }).await
+    }
+
+    /// Lets a storage lead again. Nothing moves back by itself. Errors: as [`Supervisor::drain`].
+    pub async fn undrain(&self, node: &NodeId) -> Result<(), Error> {
+        self.storage_update(node, StorageChange { priority: None, draining: Some(false) }).await
+    }
+
+    /// Sets a storage's priority or draining; what is `None` stays. Errors: as [`Supervisor::drain`].
+    pub async fn storage_update(&self, node: &NodeId, change: StorageChange) -> Result<(), Error> {
+        // A row of a storage that nobody has would wait there for whoever gets the name.
+        if self.node(node).is_none() {
+            return Err(Error::NodeNotFound(node.clone()));
+        }
+        self.within(self.inner.store.storage_update(node, change)).await
+    }
+}
