@@ -23,50 +23,61 @@ pub(super) fn names(config: &Config) -> NodeNames {
 
 type Places = (Relay<GetPrimary>, Relay<GetShard>);
 
-/// The one elector of a supervisor, which takes both places.
-pub(super) fn child(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    cluster: &ClusterId,
-    name: SupervisorName,
-    cells: &Cells,
-    meter: &Meter,
-    nodes: ConfiguredNodes,
-    places: Places,
-) -> ChildSpec {
-    let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
-    let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
-    let primaries = KnownPrimaries::new(name.clone(), meter.clone());
-    match (config.failover.election_strategy, config.failover.enabled) {
-        (ElectionStrategy::PerRepository, enabled) => {
-            let virtual_storages = Some(nodes);
-            let config = ElectorConfig { store: store.clone(), name, voter, virtual_storages, timeout, lot };
-            let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
-            spec(move || make(config.clone()), places)
-        }
-        (ElectionStrategy::Sql, true) => {
-            let repositories = store.clone();
-            let config = VirtualStorageElectorConfig {
-                store: store.clone(),
-                repositories,
-                name,
-                voter,
-                nodes,
-                primaries,
-                timeout,
-                lot,
-            };
-            spec(move || VirtualStorageElector::new(config.clone()), places)
-        }
-        (ElectionStrategy::Local, true) => {
-            let cluster = cluster.clone();
-            let config = LocalElectorConfig { store: store.clone(), cluster, nodes, local, primaries, timeout };
-            spec(move || LocalElector::new(config.clone()), places)
-        }
-        (ElectionStrategy::Sql | ElectionStrategy::Local, false) => {
-            let config =
-                FixedElectorConfig { store: store.clone(), cluster: cluster.clone(), nodes, local, primaries, timeout };
-            spec(move || FixedElector::new(config.clone()), places)
+/// What the elector of a supervisor is built from.
+pub(super) struct Electing<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) cluster: &'a ClusterId,
+    pub(super) name: SupervisorName,
+    pub(super) cells: &'a Cells,
+    pub(super) meter: &'a Meter,
+    pub(super) nodes: ConfiguredNodes,
+}
+
+impl Electing<'_> {
+    /// The one elector, which takes both places.
+    pub(super) fn child(self, places: Places) -> ChildSpec {
+        let Electing { config, store, cluster, name, cells, meter, nodes } = self;
+        let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
+        let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
+        let primaries = KnownPrimaries::new(name.clone(), meter.clone());
+        match (config.failover.election_strategy, config.failover.enabled) {
+            (ElectionStrategy::PerRepository, enabled) => {
+                let virtual_storages = Some(nodes);
+                let config = ElectorConfig { store: store.clone(), name, voter, virtual_storages, timeout, lot };
+                let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
+                spec(move || make(config.clone()), places)
+            }
+            (ElectionStrategy::Sql, true) => {
+                let repositories = store.clone();
+                let config = VirtualStorageElectorConfig {
+                    store: store.clone(),
+                    repositories,
+                    name,
+                    voter,
+                    nodes,
+                    primaries,
+                    timeout,
+                    lot,
+                };
+                spec(move || VirtualStorageElector::new(config.clone()), places)
+            }
+            (ElectionStrategy::Local, true) => {
+                let cluster = cluster.clone();
+                let config = LocalElectorConfig { store: store.clone(), cluster, nodes, local, primaries, timeout };
+                spec(move || LocalElector::new(config.clone()), places)
+            }
+            (ElectionStrategy::Sql | ElectionStrategy::Local, false) => {
+                let config = FixedElectorConfig {
+                    store: store.clone(),
+                    cluster: cluster.clone(),
+                    nodes,
+                    local,
+                    primaries,
+                    timeout,
+                };
+                spec(move || FixedElector::new(config.clone()), places)
+            }
         }
     }
 }

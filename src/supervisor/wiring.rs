@@ -1,7 +1,8 @@
 //! Builds the actors from a configuration and its ports, and hands each its neighbours.
 
 use super::{
-    Inner, electing,
+    Inner,
+    electing::{self, Electing},
     gate::Gate,
     nodes::{self, Neighbours, Wire},
     reload::{Wires, handles},
@@ -107,16 +108,16 @@ pub(super) fn wire<T: Transport>(
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
     let names = watch::Sender::new(electing::names(&config));
-    children.push(electing::child(
-        &config,
-        &ports.store,
-        &stored.cluster,
+    let electing = Electing {
+        config: &config,
+        store: &ports.store,
+        cluster: &stored.cluster,
         name,
-        &cells,
-        &meter,
-        ConfiguredNodes::following(names.subscribe()),
-        (elector.clone(), shards.clone()),
-    ));
+        cells: &cells,
+        meter: &meter,
+        nodes: ConfiguredNodes::following(names.subscribe()),
+    };
+    children.push(electing.child((elector.clone(), shards.clone())));
     let feed = &config.feed;
     let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());
     if feed.entries > 0 {
