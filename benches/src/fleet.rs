@@ -117,7 +117,7 @@ impl Transport for Serving {
 }
 
 /// A line of `/proc/self/status`, in KiB.
-fn memory() -> Result<u64> {
+pub(crate) fn memory() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)

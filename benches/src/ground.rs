@@ -168,6 +168,9 @@ impl Ground {
     /// Makes repositories 1 to `repositories`, each with a replica and an assignment on three nodes in a row; who is
     /// primary is an expression of the repository's number `i`.
     ///
+    /// On PostgreSQL the triggers are passed by, which would gather millions of rows in one array, and what they do is done
+    /// by hand: an epoch, a version of the facts, a line of history. That takes a superuser, as in a temporary server.
+    ///
     /// # Errors
     /// Whatever the database says.
     pub async fn fill(&self, nodes: usize, repositories: usize, primary: &str) -> Result<()> {
@@ -176,13 +179,26 @@ impl Ground {
              k(j) AS (SELECT 0 UNION ALL SELECT j + 1 FROM k WHERE j < {})",
             REPLICAS - 1
         );
+        let (before, column, value, after) = match self.kind {
+            Kind::SQLite => ("", "", "", ""),
+            Kind::PostgreSQL => (
+                "SET session_replication_role = replica;",
+                ", primary_epoch, facts_version",
+                ", quorate_next_epoch(), quorate_micros(clock_timestamp())",
+                "INSERT INTO primary_changes (epoch, repository_id, previous, current)
+                 SELECT primary_epoch, repository_id, NULL, \"primary\" FROM repositories;",
+            ),
+        };
         self.sql(&format!(
-            "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\", repository_id, replica_path)
-             {numbers} SELECT 'v', '@hashed/' || i, 0, {primary}, i, '@hashed/' || i FROM n ORDER BY i;
+            "{before}
+             INSERT INTO repositories
+                 (virtual_storage, relative_path, generation, \"primary\", repository_id, replica_path{column})
+             {numbers} SELECT 'v', '@hashed/' || i, 0, {primary}, i, '@hashed/' || i{value} FROM n ORDER BY i;
              INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id)
              {numbers} SELECT 'v', '@hashed/' || i, 'g' || ((i + j - 1) % {nodes} + 1), 0, i FROM n, k WHERE TRUE;
              INSERT INTO repository_assignments (virtual_storage, relative_path, storage, repository_id)
-             {numbers} SELECT 'v', '@hashed/' || i, 'g' || ((i + j - 1) % {nodes} + 1), i FROM n, k WHERE TRUE;"
+             {numbers} SELECT 'v', '@hashed/' || i, 'g' || ((i + j - 1) % {nodes} + 1), i FROM n, k WHERE TRUE;
+             {after}"
         ))
         .await?;
         self.settle().await

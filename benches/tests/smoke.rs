@@ -7,6 +7,7 @@ use quorate_benches::{
     proxy,
     rounds::{self, Story},
     scale::Pair,
+    synced,
 };
 use std::time::Duration;
 
@@ -95,4 +96,13 @@ async fn a_fleet_is_all_healthy_and_measured_at_rest() {
         assert!(fleet.after_kib > 0 && fleet.busy_percent < 100.0, "{fleet:?}");
     }
     assert!(real.checks() >= 8, "the real one was asked");
+}
+
+#[actix_rt::test]
+async fn a_table_is_filled_and_asked_from_memory() {
+    for database in Kind::ALL {
+        let table = synced::measure(synced::Order { database, entries: 40, samples: 20 }).await.unwrap();
+        assert!([table.bypass, table.cold, table.miss, table.hit].iter().all(|times| times.count == 20), "{table:?}");
+        assert!(table.hit.median_us < table.miss.median_us, "{table:?}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Measures what grows: repositories up to a million, nodes up to ten thousand. Prints Markdown; with `--json` JSON.
 //!
-//! `cargo run --release -p quorate-benches --bin scale -- [--quick] [--json] [--only repositories|nodes]
+//! `cargo run --release -p quorate-benches --bin scale -- [--quick] [--json] [--only repositories|nodes|synced]
 //! [--database postgresql|sqlite]`
 
 use quorate::testing::storage_node::StorageNode;
@@ -10,12 +10,16 @@ use quorate_benches::{
     ground::Kind,
     sample::machine,
     scale::{Cost, Pair},
+    synced::{self, Synced},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{process::Stdio, time::Duration};
 
-/// The word that makes this program measure one fleet and say so on its standard output. It is not for people.
+/// The words that make this program measure one fleet, or one table of who is up to date, and say so on its standard
+/// output. They are not for people.
 const ONE_FLEET: &str = "--one-fleet";
+/// See there.
+const ONE_TABLE: &str = "--one-table";
 
 struct Options {
     quick: bool,
@@ -33,8 +37,8 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--json" => options.json = true,
                 "--only" => {
-                    let part = words.next().filter(|part| ["repositories", "nodes"].contains(&part.as_str()));
-                    options.only = Some(part.ok_or("--only takes repositories or nodes")?);
+                    let part = words.next().filter(|part| ["repositories", "nodes", "synced"].contains(&part.as_str()));
+                    options.only = Some(part.ok_or("--only takes repositories, nodes or synced")?);
                 }
                 "--database" => {
                     options.databases = match words.next().as_deref() {
@@ -64,6 +68,7 @@ struct Report {
     ended: String,
     repositories: Vec<Cost>,
     fleets: Vec<Fleet>,
+    tables: Vec<Synced>,
 }
 
 async fn repositories(database: Kind, quick: bool) -> Result<Vec<Cost>> {
@@ -95,23 +100,40 @@ async fn fleets(database: Kind, quick: bool) -> Result<Vec<Fleet>> {
     for &(virtual_storages, each, is_real) in sizes {
         let addresses = if is_real { addresses.clone() } else { Vec::new() };
         let order = Order { database, virtual_storages, each, addresses, at_rest };
-        let child = tokio::process::Command::new(std::env::current_exe()?)
-            .args([ONE_FLEET, &serde_json::to_string(&order)?])
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(Duration::from_secs(600), child).await??;
-        match serde_json::from_slice(&output.stdout) {
-            Ok(fleet) => measured.push(fleet),
-            // What it could not do it has said on its standard error.
-            Err(_) => eprintln!("{database}: {} nodes: {}", virtual_storages * each, output.status),
-        }
+        measured.extend(child(ONE_FLEET, &order).await?);
+    }
+    Ok(measured)
+}
+
+/// Measures each table in a process of its own.
+async fn tables(database: Kind, quick: bool) -> Result<Vec<Synced>> {
+    let (sizes, samples): (&[usize], usize) =
+        if quick { (&[1_000, 10_000], 500) } else { (&[1_000, 10_000, 100_000, 1_000_000], 1_000) };
+    let mut measured = Vec::new();
+    for &entries in sizes {
+        measured.extend(child(ONE_TABLE, &synced::Order { database, entries, samples }).await?);
+    }
+    Ok(measured)
+}
+
+/// Runs this program once more; nothing if it fails, for why it has said on its standard error.
+async fn child<T: DeserializeOwned>(word: &str, order: &impl Serialize) -> Result<Option<T>> {
+    let order = serde_json::to_string(order)?;
+    let child = tokio::process::Command::new(std::env::current_exe()?)
+        .args([word, &order])
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(900), child).await??;
+    let measured = serde_json::from_slice(&output.stdout).ok();
+    if measured.is_none() {
+        eprintln!("{order}: {}", output.status);
     }
     Ok(measured)
 }
 
 async fn measure(options: &Options) -> Result<Report> {
-    let (mut costs, mut measured, began) = (Vec::new(), Vec::new(), machine());
+    let (mut costs, mut measured, mut synced, began) = (Vec::new(), Vec::new(), Vec::new(), machine());
     for database in options.databases.iter().copied() {
         if options.wants("repositories") {
             costs.extend(repositories(database, options.quick).await?);
@@ -119,10 +141,13 @@ async fn measure(options: &Options) -> Result<Report> {
         if options.wants("nodes") {
             measured.extend(fleets(database, options.quick).await?);
         }
+        if options.wants("synced") {
+            synced.extend(tables(database, options.quick).await?);
+        }
     }
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     let command = format!("cargo run --release -p quorate-benches --bin scale -- {command}").trim_end().to_owned();
-    Ok(Report { command, began, ended: machine(), repositories: costs, fleets: measured })
+    Ok(Report { command, began, ended: machine(), repositories: costs, fleets: measured, tables: synced })
 }
 
 fn print(report: &Report) {
@@ -165,17 +190,38 @@ fn print(report: &Report) {
             fleet.machine,
         );
     }
+    if !report.tables.is_empty() {
+        println!("\n| database | remembered | past the table | cold | miss | hit | bytes each | load |");
+        println!("|---|---|---|---|---|---|---|---|");
+    }
+    for table in &report.tables {
+        println!(
+            "| {} | {} | {} | {} | {} | {:.1} / {:.1} | {:.0} | {} |",
+            table.order.database,
+            table.order.entries,
+            table.bypass,
+            table.cold,
+            table.miss,
+            table.hit.median_us,
+            table.hit.p99_us,
+            table.bytes_each(),
+            table.machine,
+        );
+    }
+}
+
+fn say<T: Serialize>(measured: impl Future<Output = Result<T>>) -> Result<()> {
+    let measured = actix_rt::System::new().block_on(measured)?;
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
 }
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().collect();
-    if let [_, word, order] = words.as_slice()
-        && word == ONE_FLEET
-    {
-        let order: Order = serde_json::from_str(order)?;
-        let fleet = actix_rt::System::new().block_on(fleet::measure(order))?;
-        println!("{}", serde_json::to_string(&fleet)?);
-        return Ok(());
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [_, ONE_FLEET, order] => return say(fleet::measure(serde_json::from_str(order)?)),
+        [_, ONE_TABLE, order] => return say(synced::measure(serde_json::from_str(order)?)),
+        _ => {}
     }
     let options = Options::parse()?;
     let report = actix_rt::System::new().block_on(measure(&options))?;
