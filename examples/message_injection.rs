@@ -89,6 +89,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: Duration::from_millis(300),
         interval: None,
+        watch: false,
         reports: Relay::to(&manager),
         rounds: Relay::vacant(),
         errors: None,

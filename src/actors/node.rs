@@ -1,7 +1,7 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
-//! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
-//! comes out. One that was rebuilt has forgotten which errors its traffic met: if they go on, it finds out again.
+//! The actor is a shell around [`Prober`]: a tick, an answer, a word of the node or failed traffic goes in; a probe, a
+//! report, a reconnect or a stream to listen to comes out. One that was rebuilt has forgotten which errors its traffic met: if they go on, it finds out again.
 
 use super::{clock::MonotonicClock, relay::Relay};
 use crate::{
@@ -11,13 +11,15 @@ use crate::{
         evidence::Evidence,
         ids::NodeId,
         prober::{Effect, Input, Prober, Via},
+        watching::Word,
         window::Thresholds,
     },
     messages::health::{CheckHealth, GetNodeHealth, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound},
     telemetry,
-    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
+    transport::{HealthProbe, LatencyRecorder, TrafficErrors, Words},
 };
 use actix::prelude::*;
+use futures_util::future::{AbortHandle, abortable};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -25,8 +27,8 @@ use tokio::sync::oneshot;
 const MAILBOX: usize = 16;
 /// Checks that may wait for one probe's outcome. Each is a few words; more would be a caller in a loop.
 const CHECKS: usize = 256;
-/// How long failed traffic is gathered before it is looked at again: a storm costs a hundred wake-ups a second, and
-/// nobody notices a hundredth of a second's delay.
+/// How long failed traffic, or words of the node, are gathered before they are looked at again: a storm costs a hundred
+/// wake-ups a second, and nobody notices a hundredth of a second's delay.
 const GATHERING: Duration = Duration::from_millis(10);
 
 /// What a node actor is built from, as often as need be.
@@ -42,6 +44,8 @@ pub struct NodeSpec {
     pub timeout: Duration,
     /// Time between two probes, jittered by a tenth; `None`: only [`ProbeNow`] and [`RunRound`] probe.
     pub interval: Option<Duration>,
+    /// Whether to listen to what the node says by itself. Only words that come from a node which offers that count.
+    pub watch: bool,
     /// Who hears what the node actor thinks.
     pub reports: Relay<NodeReport>,
     /// Who hears the outcome of a round.
@@ -63,13 +67,14 @@ pub struct NodeActor {
     reported: Opinion,
     round_open: bool,
     checks: Vec<oneshot::Sender<Evidence>>,
+    listening: Option<AbortHandle>,
 }
 
 impl NodeActor {
     /// A node that was never seen.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors).watching(spec.watch);
         Self {
             spec,
             prober,
@@ -78,6 +83,7 @@ impl NodeActor {
             reported: Opinion::None,
             round_open: false,
             checks: Vec::new(),
+            listening: None,
         }
     }
 
@@ -100,7 +106,39 @@ impl NodeActor {
                 });
             }
             Effect::Report { opinion, evidence } => self.report(opinion, evidence),
-            Effect::Reconnect => self.spec.probe.reconnect(),
+            Effect::Reconnect => {
+                self.hush();
+                self.spec.probe.reconnect();
+            }
+            Effect::Watch { number } => {
+                self.hush();
+                self.hear(number, self.spec.probe.watch(), Duration::ZERO, ctx);
+            }
+            Effect::Unwatch => self.hush(),
+        }
+    }
+
+    /// Waits for what the node says by itself, one word at a time and the latest only.
+    fn hear(&mut self, number: u64, mut words: Words, pause: Duration, ctx: &mut Context<Self>) {
+        let hearing = async move {
+            tokio::time::sleep(pause).await;
+            (words.latest().await, words)
+        };
+        let (hearing, abort) = abortable(hearing);
+        self.listening = Some(abort);
+        ctx.spawn(hearing.into_actor(self).map(move |heard, this: &mut Self, ctx| {
+            let Ok((word, words)) = heard else { return };
+            if matches!(word, Word::Says(_)) {
+                this.hear(number, words, GATHERING, ctx);
+            }
+            this.feed(Input::Heard { number, word, lot: lot() }, ctx);
+        }));
+    }
+
+    /// Closes the stream of words.
+    fn hush(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
         }
     }
 
@@ -174,8 +212,11 @@ impl NodeActor {
 
 /// An interval give or take a tenth, so that nodes do not fall into step.
 fn jittered(interval: Duration) -> Duration {
-    let lot = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-    interval.mul_f64(0.9 + f64::from(lot) / 1_275.0)
+    interval.mul_f64(0.9 + f64::from(lot()) / 1_275.0)
+}
+
+fn lot() -> u8 {
+    uuid::Uuid::new_v4().as_bytes()[0]
 }
 
 impl Actor for NodeActor {
@@ -240,6 +281,7 @@ impl Handler<GetNodeHealth> for NodeActor {
             evidence: self.last,
             window: self.prober.window().outcomes().collect(),
             traffic: self.prober.traffic(self.clock.now()),
+            watched: self.prober.is_watching(),
         }
     }
 }

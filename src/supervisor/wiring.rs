@@ -80,6 +80,7 @@ pub(super) fn wire<T: Transport>(
             thresholds: config.health.thresholds,
             timeout: config.health.timeout,
             interval: (!rounds).then_some(config.health.interval),
+            watch: !rounds,
             reports: reports.clone(),
             rounds: round_reports.clone(),
             errors: config.health.errors,

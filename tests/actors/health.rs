@@ -31,6 +31,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
         timeout: ms(300),
         interval: None,
+        watch: false,
         reports,
         rounds,
         errors: None,

@@ -8,4 +8,5 @@ mod nodes;
 mod notifier;
 mod supervisor;
 mod traffic;
+mod watching;
 mod world;

@@ -12,3 +12,4 @@ mod returning;
 mod storage_node;
 mod tls;
 mod traffic;
+mod watching;

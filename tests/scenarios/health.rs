@@ -74,6 +74,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             thresholds: Config::new(settings.profile, "sqlite:unused").health.thresholds,
             timeout: Duration::from_secs(1),
             interval: None,
+            watch: false,
             reports: reports.clone(),
             rounds: rounds.clone(),
             errors: None,
