@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example custom_store --features testing`
 //!
-//! Whatever implements the three traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
+//! Whatever implements the traits of `quorate::store` can stand behind a supervisor. Here it is a store that wraps
 //! another one and keeps count of its calls; yours may be another database. `store_suite` tells every story that the
 //! supervisors rely on, each to a fresh store, and panics with a sentence where yours departs from it.
 
@@ -16,9 +16,10 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        Store, StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
+        RepositoriesCount, RepositoryStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten,
+        memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -86,6 +87,12 @@ impl<S: RepositoryStore> RepositoryStore for Counting<S> {
         authoritative_set(id: RepositoryId, to: &'a Storage, expected: FactsVersion, by: &'a Voter) -> Outcome<Epoch>;
         assignments_replace(id: RepositoryId, expected: FactsVersion, to: &'a BTreeSet<Storage>) -> Outcome<()>;
         storage_update(node: &'a NodeId, change: StorageChange) -> ();
+    }
+}
+
+impl<S: CensusStore> CensusStore for Counting<S> {
+    counted! {
+        repositories_count(healthy: &'a BTreeSet<NodeId>) -> Vec<RepositoriesCount>;
     }
 }
 

@@ -9,7 +9,7 @@
 use actix::prelude::*;
 use quorate::{
     actors::{
-        Cells, ChildSpec, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeSpec, Notifier, Relay,
+        Cells, ChildSpec, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeSpec, Notifier, Relay,
         Subscribers, WatchedNode,
     },
     core::{
@@ -95,6 +95,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
         errors: None,
         traffic: TrafficErrors::default(),
         latency: Arc::new(()),
+        cell: NodeCell::default(),
     };
     // The guardian rebuilds it after a panic; whoever holds the relay finds the new one in the old one's place.
     let place = probe.clone();

@@ -90,8 +90,8 @@ pub enum Error {
     /// The answer did not come in time. A change may have been made.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// Too many lookups wait already.
-    #[error("too many lookups are waiting")]
+    /// Too many others ask the same already.
+    #[error("too many others are asking already")]
     Busy,
     /// The supervisor was stopped, or the actor that answers is being rebuilt.
     #[error("the supervisor does not answer")]

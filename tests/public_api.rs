@@ -4,7 +4,7 @@
 use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor,
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor, NodeCell,
         NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, WatchedNode,
     },
     config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, Secret, VirtualStorageConfig},
@@ -18,7 +18,7 @@ use quorate::{
             StorageAttributes, Target, WaitReason, candidates_of, decide, refusals, verdicts,
         },
         epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
-        error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth},
+        error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth, Trips},
         evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         ids::{
             ClusterId, DecisionId, Incarnation, InvalidName, NodeId, RelativePath, RepositoryId, Storage,
@@ -30,6 +30,7 @@ use quorate::{
         settings::{Profile, Settings, WithoutCandidate},
         shard::Shard,
         time::{Age, DatabaseTime, Timestamp},
+        watching::{Watching, Word},
         window::{HealthWindow, Thresholds},
     },
     error::GrpcCode,
@@ -47,9 +48,10 @@ use quorate::{
         },
     },
     store::{
-        CasOutcome, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot, HealthStore,
-        Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoryStore,
-        StorageChange, Store, StoreError, StoreErrorKind, StoreOp, StoredSettings, VoteBatch, VotesWritten,
+        CasOutcome, CensusStore, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration,
+        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreError, StoreErrorKind, StoreOp, StoredSettings,
+        VoteBatch, VotesWritten,
         memory::{ManualClock, MemoryStore},
         postgres::{PostgresOptions, PostgresStore},
         sqlite::{SqliteOptions, SqliteStore},
@@ -62,7 +64,7 @@ use quorate::{
     },
     transport::{
         ByName, DialError, DialOptions, FileProblem, HealthProbe, InvalidAddress, LatencyRecorder, Link,
-        MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport,
+        MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport, Words,
         grpc::{
             BytesCodec, BytesDecoder, BytesEncoder, CORRELATION_ID_KEY, Call, CallHook, Connection, GrpcTransport,
             NodeChannel, Propagate, Resolver, SystemResolver, TraceParent, TrackErrors, Tracked, TrackedBody,

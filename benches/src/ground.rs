@@ -18,7 +18,7 @@ use quorate::{
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ pub const SUPERVISORS: usize = 3;
 pub const REPLICAS: usize = 3;
 
 /// Which database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A temporary server of its own, with fsync; or the one that `DATABASE_URL` names.
     PostgreSQL,

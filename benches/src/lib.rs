@@ -4,10 +4,12 @@
 //! Ratios are the result, not times: both sides of each are taken in turn within one run, through one pool, on one
 //! thread. So a machine that is busy with something else slows both.
 
+pub mod fleet;
 pub mod ground;
 pub mod proxy;
 pub mod rounds;
 pub mod sample;
+pub mod scale;
 
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;

@@ -1,6 +1,6 @@
 //! Times, summed up.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, future::Future, time::Duration, time::Instant};
 
 /// The times of one operation.
@@ -35,7 +35,7 @@ impl Samples {
 }
 
 /// What is told of the times of one operation.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// How many were taken.
     pub count: usize,

@@ -1,10 +1,14 @@
 //! The set-ups work, at sizes that take no time.
 
+use quorate::testing::storage_node::StorageNode;
 use quorate_benches::{
+    fleet::{self, Order},
     ground::{Elections, Kind},
     proxy,
     rounds::{self, Story},
+    scale::Pair,
 };
+use std::time::Duration;
 
 #[actix_rt::test]
 async fn a_lookup_answers_what_the_bare_select_reads() {
@@ -63,4 +67,32 @@ async fn a_lookup_is_prepared_once() {
     }
     let [_, _, executed_after, prepared_after] = passed.counts();
     assert_eq!((executed_after - executed, prepared_after - prepared), (10, 0));
+}
+
+#[actix_rt::test]
+async fn a_large_database_and_a_small_one_answer_alike() {
+    for kind in Kind::ALL {
+        let mut pair = Pair::new(kind, [20, 60]).await.unwrap();
+        let mut costs = pair.lookups(10).await.unwrap();
+        costs.extend(pair.factors(5).await.unwrap());
+        costs.push(pair.counts(2).await.unwrap());
+        for cost in costs {
+            assert!(cost.times.iter().all(|time| time.count > 0 && time.median_us > 0.0), "{cost:?}");
+            assert_eq!(cost.repositories, [20, 60]);
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn a_fleet_is_all_healthy_and_measured_at_rest() {
+    let real = StorageNode::start();
+    for (database, addresses) in
+        [(Kind::SQLite, Vec::new()), (Kind::SQLite, vec![real.address().to_string()]), (Kind::PostgreSQL, Vec::new())]
+    {
+        let at_rest = Duration::from_secs(3);
+        let fleet = fleet::measure(Order { database, virtual_storages: 2, each: 4, addresses, at_rest }).await.unwrap();
+        assert!(fleet.round.count >= 2 && fleet.start <= fleet.healthy, "{fleet:?}");
+        assert!(fleet.after_kib > 0 && fleet.busy_percent < 100.0, "{fleet:?}");
+    }
+    assert!(real.checks() >= 8, "the real one was asked");
 }

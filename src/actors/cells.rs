@@ -1,8 +1,10 @@
-//! What outlives the HealthManager that writes it: watch cells, each with one writer and any number of readers.
+//! What outlives the actor that writes it: watch cells, each with one writer and any number of readers.
 
+use super::clock::MonotonicClock;
 use crate::core::{
     consensus::Consensus,
     epoch::Revision,
+    error_tracker::Trips,
     ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
 };
@@ -11,6 +13,31 @@ use tokio::sync::watch;
 
 /// Who is up, as this supervisor itself sees it.
 pub type LocalView = Arc<BTreeSet<NodeId>>;
+
+/// What one node's actor leaves to the next: a node that is out for its failing traffic stays out as long as it should,
+/// though its actor died. A clone is the same cell.
+#[derive(Debug, Clone)]
+pub struct NodeCell {
+    /// The clock that the times in it are of.
+    pub(super) clock: MonotonicClock,
+    trips: Arc<watch::Sender<Trips>>,
+}
+
+impl NodeCell {
+    pub(super) fn trips(&self) -> Trips {
+        *self.trips.borrow()
+    }
+    pub(super) fn keep(&self, trips: Trips) {
+        self.trips.send_if_modified(|kept| std::mem::replace(kept, trips) != trips);
+    }
+}
+
+impl Default for NodeCell {
+    /// Nothing has tripped.
+    fn default() -> Self {
+        Self { clock: MonotonicClock::new(), trips: Arc::new(watch::Sender::new(Trips::default())) }
+    }
+}
 
 /// The cells of one supervisor.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::core::time::Timestamp;
 use tokio::time::Instant;
 
-/// Time since the actor that holds it was made.
+/// Time since it was made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MonotonicClock(Instant);
 

@@ -184,6 +184,8 @@ fn proposal(
     Ok(Proposal {
         decision,
         repository: facts.repository,
+        virtual_storage: facts.virtual_storage.clone(),
+        from: facts.primary.clone(),
         expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
         to,
         proposer,

@@ -26,7 +26,7 @@ mod node_handle;
 mod notifier;
 mod relay;
 
-pub use cells::{Cells, LocalView};
+pub use cells::{Cells, LocalView, NodeCell};
 pub use elector::{ElectorConfig, PerRepositoryElector};
 pub use guardian::{ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};

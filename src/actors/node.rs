@@ -1,9 +1,10 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
 //! The actor is a shell around [`Prober`]: a tick, an answer, a word of the node or failed traffic goes in; a probe, a
-//! report, a reconnect or a stream to listen to comes out. One that was rebuilt has forgotten which errors its traffic met: if they go on, it finds out again.
+//! report, a reconnect or a stream to listen to comes out. What traffic has led to outlives it in a [`NodeCell`]; the
+//! window does not, for a probe fills it at once.
 
-use super::{clock::MonotonicClock, relay::Relay};
+use super::{cells::NodeCell, relay::Relay};
 use crate::{
     core::{
         consensus::Opinion,
@@ -56,13 +57,14 @@ pub struct NodeSpec {
     pub traffic: TrafficErrors,
     /// Who hears how long each probe took; `()` for nobody.
     pub latency: Arc<dyn LatencyRecorder>,
+    /// What the actor leaves to the one that is built after it.
+    pub cell: NodeCell,
 }
 
 /// The actor of one node.
 pub struct NodeActor {
     spec: NodeSpec,
     prober: Prober,
-    clock: MonotonicClock,
     last: Option<Evidence>,
     reported: Opinion,
     round_open: bool,
@@ -71,14 +73,14 @@ pub struct NodeActor {
 }
 
 impl NodeActor {
-    /// A node that was never seen.
+    /// A node that was never seen, or whose actor died.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors).watching(spec.watch);
+        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        let prober = prober.watching(spec.watch).resumed(spec.cell.trips());
         Self {
             spec,
             prober,
-            clock: MonotonicClock::new(),
             last: None,
             reported: Opinion::None,
             round_open: false,
@@ -90,7 +92,7 @@ impl NodeActor {
     /// The only door to the rules: one input in, effects out.
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
         let before = self.prober.tripped();
-        let effects = self.prober.handle(self.clock.now(), input);
+        let effects = self.prober.handle(self.spec.cell.clock.now(), input);
         self.tell_of_traffic(before);
         for effect in effects {
             self.perform(effect, ctx);
@@ -157,10 +159,10 @@ impl NodeActor {
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, Evidence, &mut Context<Self>) + 'static,
     ) {
-        let began = self.clock.now();
+        let began = self.spec.cell.clock.now();
         let answer = self.spec.probe.check(via, timeout);
         ctx.spawn(answer.into_actor(self).map(move |evidence, this: &mut Self, ctx| {
-            let took = this.clock.now().since(began);
+            let took = this.spec.cell.clock.now().since(began);
             this.spec.latency.record(&this.spec.node, took, evidence);
             then(this, evidence, ctx);
         }));
@@ -183,7 +185,9 @@ impl NodeActor {
         }
     }
 
+    /// What traffic has led to is kept first, and told then.
     fn tell_of_traffic(&self, before: Option<Traffic>) {
+        self.spec.cell.keep(self.prober.trips());
         match (before, self.prober.tripped()) {
             (None, Some(kind)) => telemetry::traffic_tripped(&self.spec.node, kind),
             (Some(kind), None) => telemetry::traffic_on_trial(&self.spec.node, kind),
@@ -250,7 +254,7 @@ impl Handler<RunRound> for NodeActor {
         self.probe(Via::Kept, self.spec.timeout, ctx, move |this, evidence, _| {
             this.round_open = false;
             let before = this.prober.tripped();
-            let (opinion, evidence) = this.prober.round(this.clock.now(), evidence);
+            let (opinion, evidence) = this.prober.round(this.spec.cell.clock.now(), evidence);
             this.tell_of_traffic(before);
             this.note(opinion, evidence);
             let node = this.spec.node.clone();
@@ -280,7 +284,7 @@ impl Handler<GetNodeHealth> for NodeActor {
             opinion: self.prober.opinion(),
             evidence: self.last,
             window: self.prober.window().outcomes().collect(),
-            traffic: self.prober.traffic(self.clock.now()),
+            traffic: self.prober.traffic(self.spec.cell.clock.now()),
             watched: self.prober.is_watching(),
         }
     }

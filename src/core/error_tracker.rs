@@ -81,6 +81,14 @@ pub struct TrafficHealth {
     pub writes: u32,
 }
 
+/// What has to outlive a tracker: which kinds keep the node out, or let it back on trial, and since when. The errors that
+/// have not tripped anything yet are not in it: if they go on, whoever comes next finds out again. Default: nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trips {
+    reads: State,
+    writes: State,
+}
+
 /// The errors of one node's real traffic.
 #[derive(Debug, Clone)]
 pub struct ErrorTracker {
@@ -98,9 +106,10 @@ struct Breaker {
     state: State,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     /// Errors are counted.
+    #[default]
     Closed,
     /// Too many: the node is out.
     Open { since: Timestamp },
@@ -114,6 +123,19 @@ impl ErrorTracker {
     pub fn new(limits: ErrorLimits) -> Self {
         let breaker = |threshold| Breaker { threshold, recent: VecDeque::new(), state: State::Closed };
         Self { limits, reads: breaker(limits.reads), writes: breaker(limits.writes) }
+    }
+
+    /// What has to outlive this tracker.
+    #[must_use]
+    pub fn trips(&self) -> Trips {
+        Trips { reads: self.reads.state, writes: self.writes.state }
+    }
+
+    /// A tracker that takes over from another, whose times were of the same clock.
+    #[must_use]
+    pub fn resumed(mut self, trips: Trips) -> Self {
+        (self.reads.state, self.writes.state) = (trips.reads, trips.writes);
+        self
     }
 
     /// So many calls of this kind failed. While the kind keeps the node out, more of them say nothing new.

@@ -14,7 +14,7 @@
 
 use super::{
     consensus::Opinion,
-    error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth},
+    error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth, Trips},
     evidence::{Evidence, Hard, Misconfigured, Ours},
     time::Timestamp,
     watching::{Watching, Word},
@@ -142,6 +142,19 @@ impl Prober {
     #[must_use]
     pub fn is_watching(&self) -> bool {
         self.watching.listens()
+    }
+
+    /// A prober that takes over from another what real traffic has led to; the times are of the same clock.
+    #[must_use]
+    pub fn resumed(mut self, trips: Trips) -> Self {
+        self.tracker = self.tracker.map(|tracker| tracker.resumed(trips));
+        self
+    }
+
+    /// What has to outlive this prober.
+    #[must_use]
+    pub fn trips(&self) -> Trips {
+        self.tracker.as_ref().map(ErrorTracker::trips).unwrap_or_default()
     }
 
     /// The window, for those who ask.

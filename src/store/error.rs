@@ -28,6 +28,7 @@ pub enum StoreOp {
     AuthoritativeSet,
     AssignmentsReplace,
     StorageUpdate,
+    RepositoriesCount,
 }
 
 impl StoreOp {
@@ -57,6 +58,7 @@ impl StoreOp {
             StoreOp::AuthoritativeSet => "authoritative_set",
             StoreOp::AssignmentsReplace => "assignments_replace",
             StoreOp::StorageUpdate => "storage_update",
+            StoreOp::RepositoriesCount => "repositories_count",
         }
     }
 }

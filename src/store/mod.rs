@@ -1,4 +1,4 @@
-//! The port to the database: three small object-safe traits, and what passes through them.
+//! The port to the database: small object-safe traits, and what passes through them.
 //!
 //! Facts come out with ages, outcomes go in by compare-and-set, and no method decides anything that `core` could
 //! decide. Expected outcomes (a lost race, a stale fence) are values; errors are for a database that cannot answer.
@@ -25,8 +25,8 @@ pub use crate::core::election::Target;
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
-    Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, StorageChange, StoredSettings, VoteBatch,
-    VotesWritten,
+    Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoriesCount, StorageChange,
+    StoredSettings, VoteBatch, VotesWritten,
 };
 
 use crate::core::{
@@ -138,6 +138,13 @@ pub trait RepositoryStore: Send + Sync {
     fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()>;
 }
 
-/// All three ports at once.
-pub trait Store: HealthStore + ElectionStore + RepositoryStore {}
-impl<T: HealthStore + ElectionStore + RepositoryStore> Store for T {}
+/// What is counted over all repositories. It reads them all, so it is for metrics, now and then, and for no lookup.
+pub trait CensusStore: Send + Sync {
+    /// Every repository, counted by virtual storage and recorded primary, in that order. `healthy` is what the quorum
+    /// holds healthy.
+    fn repositories_count<'a>(&'a self, healthy: &'a BTreeSet<NodeId>) -> Answer<'a, Vec<RepositoriesCount>>;
+}
+
+/// All ports at once.
+pub trait Store: HealthStore + ElectionStore + RepositoryStore + CensusStore {}
+impl<T: HealthStore + ElectionStore + RepositoryStore + CensusStore> Store for T {}

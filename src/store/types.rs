@@ -155,6 +155,10 @@ pub struct Proposal {
     pub decision: DecisionId,
     /// The repository.
     pub repository: RepositoryId,
+    /// Its virtual storage. Told to metrics; the repository's row alone decides.
+    pub virtual_storage: VirtualStorage,
+    /// The primary that goes; `None` if none is recorded. Told to metrics; `expected` alone decides.
+    pub from: Option<Storage>,
     /// What it rests on.
     pub expected: Expected,
     /// The new primary; `None` demotes.
@@ -266,6 +270,19 @@ pub struct Deleted {
     pub replica_path: Option<String>,
     /// Where replicas were, in order of name.
     pub storages: Vec<Storage>,
+}
+
+/// The repositories of one virtual storage that one storage leads, counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoriesCount {
+    /// The virtual storage.
+    pub virtual_storage: VirtualStorage,
+    /// Their recorded primary; `None`: those without one.
+    pub primary: Option<Storage>,
+    /// How many there are.
+    pub repositories: u64,
+    /// How many of them nobody could lead: no replica is on a healthy storage, up to date and not to be deleted.
+    pub unavailable: u64,
 }
 
 /// The outcome of an operation on a repository.

@@ -35,7 +35,7 @@ use crate::{
 use actix::prelude::*;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -66,6 +66,8 @@ struct Inner<C> {
     elector: Relay<GetPrimary>,
     subscribe: Relay<Subscribe>,
     meter: Meter,
+    /// Repositories are counted for one caller at a time.
+    counting: Semaphore,
     cluster: ClusterId,
 }
 
@@ -89,8 +91,8 @@ impl Supervisor {
     }
 
     /// As [`Supervisor::start`], with somebody who hears the metrics, and over a transport that was told more than a
-    /// configuration can say: which methods write (`GrpcTransport::with_classifier`), or who hears how long probes take
-    /// (`GrpcTransport::with_latency`).
+    /// configuration can say: which methods write (`GrpcTransport::with_classifier`), who hears how long probes take
+    /// (`GrpcTransport::with_latency`), or what connections begin with (`GrpcTransport::with_handshaker`).
     pub async fn start_with(
         config: Config,
         meter: Meter,

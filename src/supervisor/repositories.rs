@@ -11,12 +11,14 @@ use crate::{
         election::{Fence, Target},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
-        quorum::QuorumPolicy,
+        quorum::{QuorumPolicy, Verdict},
     },
     error::Error,
     store::{
-        Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, StorageChange, StoreError,
+        Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, RepositoriesCount,
+        StorageChange, StoreError,
     },
+    telemetry,
 };
 use std::{collections::BTreeSet, future::Future};
 
@@ -174,6 +176,25 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             self.inner.meter.read_routed(&node);
         }
         handle.ok_or(Error::PrimaryNotHealthy { storage: primary.storage, epoch: primary.epoch })
+    }
+
+    /// Counts all repositories by primary, and those that nobody could lead now, and tells the meter. It reads them all:
+    /// call it once a minute or so, never on a scrape (Praefect's collectors did, and starved its health checks). However
+    /// often it is called, one count runs at a time. Errors: [`Error::Busy`] while one runs; [`Error::StoreUnavailable`]
+    /// and [`Error::Timeout`], after which the meter shows no numbers rather than old ones.
+    pub async fn repositories_count(&self) -> Result<Vec<RepositoriesCount>, Error> {
+        let Ok(_turn) = self.inner.counting.try_acquire() else { return Err(Error::Busy) };
+        let consensus = self.health_consensus();
+        let known = consensus.iter().flat_map(|consensus| &consensus.nodes);
+        let healthy = known.filter(|(_, known)| known.verdict == Verdict::Healthy).map(|(node, _)| node.clone());
+        let healthy: BTreeSet<NodeId> = healthy.collect();
+        let counts = self.within(self.inner.store.repositories_count(&healthy)).await;
+        if let Err(error) = &counts {
+            telemetry::counting_failed(error);
+        }
+        let nodes = self.inner.nodes.iter().map(NodeHandle::node);
+        self.inner.meter.repositories(nodes, counts.as_deref().ok());
+        counts
     }
 
     /// The last changes of a repository's primary, newest first, each with why. At most `limit`, 1 to 1,000.

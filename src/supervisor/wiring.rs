@@ -3,8 +3,8 @@
 use super::Inner;
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeHandle, NodeSpec,
-        Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeHandle,
+        NodeSpec, Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
     },
     config::{Config, ConfigError, Problem, Secret},
     core::{
@@ -18,6 +18,7 @@ use crate::{
 };
 use actix::prelude::*;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// The outside world of one supervisor.
 pub struct Ports<T> {
@@ -86,6 +87,7 @@ pub(super) fn wire<T: Transport>(
             errors: config.health.errors,
             traffic: link.traffic,
             latency: Arc::clone(&latency),
+            cell: NodeCell::default(),
         };
         let label = format!("node {}", spec.node);
         children.push(ChildSpec::new(
@@ -151,6 +153,7 @@ pub(super) fn wire<T: Transport>(
         nodes: handles,
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         meter,
+        counting: Semaphore::new(1),
         tick,
         leave,
         elector,

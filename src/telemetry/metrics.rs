@@ -44,6 +44,9 @@ impl Kind {
 /// From the fastest probe on one machine to the longest deadline: a round trip, a lookup and a round all lie between.
 const SECONDS: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// From a crash that announces itself to an outage in which nobody asked for a while.
+const FAILOVER_SECONDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0];
+
 /// Praefect's; it was not set in the mode that everybody runs (defect D).
 pub const NODE_LAST_HEALTHCHECK_UP: Metric = Metric {
     name: "gitaly_praefect_node_last_healthcheck_up",
@@ -64,6 +67,21 @@ pub const READ_DISTRIBUTION: Metric = Metric {
     kind: Kind::Counter,
     labels: &["virtual_storage", "storage"],
     help: "How often the node was picked to serve a read",
+};
+/// Praefect's; it was not set in the mode that everybody runs (defect D).
+pub const PRIMARIES: Metric = Metric {
+    name: "gitaly_praefect_primaries",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "gitaly_storage"],
+    help: "How many repositories the storage leads, as last counted by `repositories_count`",
+};
+/// Praefect's.
+pub const UNAVAILABLE_REPOSITORIES: Metric = Metric {
+    name: "gitaly_praefect_unavailable_repositories",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage"],
+    help: "Repositories without a replica that is healthy, up to date and not to be deleted, as last counted by \
+           `repositories_count`; none if that failed",
 };
 /// Probes by outcome: misconfigured nodes and trouble of our own show here.
 pub const PROBES: Metric = Metric {
@@ -118,9 +136,17 @@ pub const LOOKUP: Metric = Metric {
 pub const ELECTIONS: Metric = Metric {
     name: "quorate_elections_total",
     kind: Kind::Counter,
-    labels: &["outcome", "reason"],
+    labels: &["virtual_storage", "outcome", "reason"],
     help: "Changes of a primary that this supervisor proposed, by outcome (elected, demoted, lost, era_changed, failed) \
            and by why the recorded primary could not stay",
+};
+/// Failovers.
+pub const FAILOVER: Metric = Metric {
+    name: "quorate_failover_seconds",
+    kind: Kind::Histogram(FAILOVER_SECONDS),
+    labels: &["virtual_storage"],
+    help: "Seconds from the first probe of this supervisor that found a node failing until it elected the first successor \
+           in its place, which waits until somebody asks; once per node and outage",
 };
 /// Store operations.
 pub const STORE_OPERATION: Metric = Metric {
@@ -156,6 +182,8 @@ pub const ALL: &[&Metric] = &[
     &NODE_LAST_HEALTHCHECK_UP,
     &NODE_LATENCY,
     &READ_DISTRIBUTION,
+    &PRIMARIES,
+    &UNAVAILABLE_REPOSITORIES,
     &PROBES,
     &NODE_VERDICT,
     &NODE_VOTES,
@@ -164,6 +192,7 @@ pub const ALL: &[&Metric] = &[
     &ROUND,
     &LOOKUP,
     &ELECTIONS,
+    &FAILOVER,
     &STORE_OPERATION,
     &STORE_ERRORS,
     &ACTOR_RESTARTS,

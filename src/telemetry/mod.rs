@@ -9,6 +9,7 @@
 //! offer it, was rejected: two supervisors fit in one process. What is measured is measured at the ports, around the
 //! store and the probes, so that it is there under every profile and every elector (defect D); [`metrics`] lists it all.
 
+mod failover;
 pub mod metrics;
 mod probe;
 #[cfg(feature = "metrics")]
@@ -76,6 +77,11 @@ pub(crate) fn store_silent(limit: Duration) {
 }
 pub(crate) fn store_answers_again() {
     info!("the database answers again");
+}
+
+pub(crate) fn counting_failed(error: &(dyn std::error::Error + 'static)) {
+    let error = Causes(error);
+    error!(component = "RepositoryStoreCollector", %error, "failed collecting unavailable repository count metric");
 }
 
 pub(crate) fn opinion_changed(node: &NodeId, opinion: Opinion, evidence: Evidence) {

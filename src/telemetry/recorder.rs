@@ -1,16 +1,24 @@
 //! The facade: what is measured, told to whoever wants to hear it.
 
-use super::metrics::{self, Metric};
+use super::{
+    failover::Failing,
+    metrics::{self, Metric},
+};
 use crate::{
     core::{
         consensus::{Consensus, NodeConsensus},
         evidence::Evidence,
-        ids::NodeId,
+        ids::{NodeId, VirtualStorage},
         quorum::{QuorumPolicy, Verdict},
     },
-    store::{StoreErrorKind, StoreOp},
+    store::{RepositoriesCount, StoreErrorKind, StoreOp},
 };
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Takes every metric. Implement it for an exporter of your own.
 ///
@@ -54,13 +62,22 @@ pub trait Recorder: Send + Sync {
 
 /// Who hears the metrics of one supervisor: a cheap clone. Default: nobody, which costs nothing.
 #[derive(Clone, Default)]
-pub struct Meter(Option<Arc<dyn Recorder>>);
+pub struct Meter(Option<Arc<Heard>>);
+
+struct Heard {
+    recorder: Box<dyn Recorder>,
+    failing: Failing,
+}
 
 impl Meter {
     /// Everything goes to this recorder.
     #[must_use]
     pub fn new(recorder: impl Recorder + 'static) -> Self {
-        Self(Some(Arc::new(recorder)))
+        Self(Some(Arc::new(Heard { recorder: Box::new(recorder), failing: Failing::default() })))
+    }
+
+    fn to(&self) -> Option<&dyn Recorder> {
+        self.0.as_deref().map(|heard| &*heard.recorder)
     }
 
     /// Whether anybody hears it.
@@ -69,7 +86,8 @@ impl Meter {
     }
 
     pub(crate) fn probed(&self, node: &NodeId, evidence: Evidence, took: Duration) {
-        let Some(to) = &self.0 else { return };
+        let Some(Heard { recorder: to, failing }) = self.0.as_deref() else { return };
+        failing.probed(node, evidence);
         let names = names(node);
         to.observe(&metrics::NODE_LATENCY, &names, took);
         to.count(&metrics::PROBES, &[names[0], names[1], evidence.as_str()], 1);
@@ -80,7 +98,7 @@ impl Meter {
 
     /// Tells what differs from the consensus before; nodes that nobody votes on any more are taken away.
     pub(crate) fn consensus(&self, before: Option<&Consensus>, now: &Consensus, policy: QuorumPolicy) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         // Exact up to 2⁵³, which no revision comes near.
         to.set(&metrics::CONSENSUS_REVISION, &[], now.revision.0 as f64);
         for (node, known) in &now.nodes {
@@ -96,27 +114,65 @@ impl Meter {
     }
 
     pub(crate) fn round(&self, took: Duration) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.observe(&metrics::ROUND, &[], took);
     }
 
     pub(crate) fn lookup(&self, outcome: &'static str, took: Duration) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.observe(&metrics::LOOKUP, &[outcome], took);
     }
 
-    pub(crate) fn election(&self, outcome: &'static str, why: &str) {
-        let Some(to) = &self.0 else { return };
-        to.count(&metrics::ELECTIONS, &[outcome, why], 1);
+    pub(crate) fn election(&self, virtual_storage: &VirtualStorage, outcome: &'static str, why: &str) {
+        let Some(to) = self.to() else { return };
+        to.count(&metrics::ELECTIONS, &[virtual_storage.as_str(), outcome, why], 1);
+    }
+
+    /// An unhealthy node lost a repository to another.
+    pub(crate) fn failed_over(&self, from: &NodeId) {
+        let Some(Heard { recorder: to, failing }) = self.0.as_deref() else { return };
+        if let Some(took) = failing.succeeded(from) {
+            to.observe(&metrics::FAILOVER, &[from.virtual_storage.as_str()], took);
+        }
     }
 
     pub(crate) fn read_routed(&self, node: &NodeId) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);
     }
 
+    /// What was counted, about every node that is configured; without an answer the old numbers are taken away.
+    pub(crate) fn repositories<'a>(
+        &self,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+        counts: Option<&[RepositoriesCount]>,
+    ) {
+        let Some(to) = self.to() else { return };
+        // Exact up to 2⁵³.
+        let tell = |metric: &'static Metric, labels: &[&str], number: u64| match counts {
+            Some(_) => to.set(metric, labels, number as f64),
+            None => to.forget(metric, labels),
+        };
+        let (mut led, mut unavailable) = (BTreeMap::new(), BTreeMap::<&str, u64>::new());
+        for count in counts.unwrap_or_default() {
+            let virtual_storage = count.virtual_storage.as_str();
+            *unavailable.entry(virtual_storage).or_default() += count.unavailable;
+            if let Some(primary) = &count.primary {
+                led.insert([virtual_storage, primary.as_str()], count.repositories);
+            }
+        }
+        let mut virtual_storages = BTreeSet::new();
+        for names in nodes.into_iter().map(names) {
+            tell(&metrics::PRIMARIES, &names, led.get(&names).copied().unwrap_or(0));
+            virtual_storages.insert(names[0]);
+        }
+        for named in virtual_storages {
+            tell(&metrics::UNAVAILABLE_REPOSITORIES, &[named], unavailable.get(named).copied().unwrap_or(0));
+        }
+    }
+
     pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.observe(&metrics::STORE_OPERATION, &[op.as_str()], took);
         if let Some(kind) = error {
             to.count(&metrics::STORE_ERRORS, &[op.as_str(), kind.as_str()], 1);
@@ -124,12 +180,12 @@ impl Meter {
     }
 
     pub(crate) fn actor_restarted(&self, actor: &str) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.count(&metrics::ACTOR_RESTARTS, &[actor], 1);
     }
 
     pub(crate) fn revisions_skipped(&self, skipped: u64) {
-        let Some(to) = &self.0 else { return };
+        let Some(to) = self.to() else { return };
         to.count(&metrics::SKIPPED_REVISIONS, &[], skipped);
     }
 }

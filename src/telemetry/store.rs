@@ -3,15 +3,16 @@
 use super::Meter;
 use crate::{
     core::{
-        election::Fence,
+        election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        Store, StoreOp, StoredSettings, Target, VoteBatch, VotesWritten,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
+        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch,
+        VotesWritten,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -81,12 +82,23 @@ impl ElectionStore for MeteredStore {
                 Ok(CasOutcome::EraChanged) => "era_changed",
                 Err(_) => "failed",
             };
-            self.meter.election(outcome, &proposal.why);
+            let virtual_storage = &proposal.virtual_storage;
+            self.meter.election(virtual_storage, outcome, &proposal.why);
+            if outcome == "elected" && proposal.why == Reason::Unhealthy.as_str() {
+                let from = proposal.from.iter().map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
+                from.for_each(|from| self.meter.failed_over(&from));
+            }
             answer
         })
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl CensusStore for MeteredStore {
+    fn repositories_count<'a>(&'a self, healthy: &'a BTreeSet<NodeId>) -> Answer<'a, Vec<RepositoriesCount>> {
+        self.timed(StoreOp::RepositoriesCount, self.inner.repositories_count(healthy))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::world::{LIMIT, World, ms, name, node, storage, verdict, vs};
 use actix::Actor;
 use quorate::{
-    actors::{Cells, HealthManager, HealthManagerConfig, NodeActor, NodeSpec, Relay, WatchedNode},
+    actors::{Cells, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeSpec, Relay, WatchedNode},
     core::{
         consensus::Opinion,
         epoch::Revision,
@@ -37,6 +37,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         errors: None,
         traffic: TrafficErrors::default(),
         latency: Arc::new(()),
+        cell: NodeCell::default(),
     }
 }
 

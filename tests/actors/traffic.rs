@@ -4,7 +4,7 @@ use crate::world::{LIMIT, World, ms, node, path, storage, verdict, vs};
 use actix::Actor;
 use quorate::{
     Config, Supervisor,
-    actors::{NodeActor, NodeSpec, Relay},
+    actors::{NodeActor, NodeCell, NodeSpec, Relay},
     config::{NodeConfig, VirtualStorageConfig},
     core::{
         consensus::Opinion,
@@ -54,6 +54,7 @@ impl Alone {
             errors,
             traffic: node.link().traffic,
             latency: Arc::new(()),
+            cell: NodeCell::default(),
         });
         Alone { actor: actor.start(), node, reports }
     }
@@ -167,6 +168,29 @@ async fn defect_u_a_tripped_node_comes_back_by_itself() {
     assert!(out.elapsed() >= ms(3_500) && out.elapsed() < ms(7_000), "{:?}", out.elapsed());
     world.node("g1").fails_traffic(Traffic::Read, 1);
     verdict(&one, "g1", Verdict::Unhealthy).await;
+}
+
+#[actix::test]
+async fn a_panic_of_its_actor_lets_no_tripped_node_back_early() {
+    let world = World::new(Profile::Default);
+    let one = watching(&world, world.config("s1")).await;
+    let dies = async || {
+        let before = one.restarts().await["node v/g1"];
+        world.node("g1").panics(true);
+        wait::until_async("it died", LIMIT, async || one.restarts().await["node v/g1"] > before).await;
+        world.node("g1").panics(false);
+    };
+    world.node("g1").fails_traffic(Traffic::Write, 3);
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    let out = tokio::time::Instant::now();
+    dies().await;
+    wait::until("back", LIMIT, || is_up(&one, &node("g1"))).await;
+    assert!(out.elapsed() >= ms(3_500) && out.elapsed() < ms(7_000), "{:?}", out.elapsed());
+
+    // It is on trial now, and its next actor knows that too.
+    dies().await;
+    world.node("g1").fails_traffic(Traffic::Write, 1);
+    wait::until("out again", LIMIT, || !is_up(&one, &node("g1"))).await;
 }
 
 #[actix::test]

@@ -321,3 +321,22 @@ async fn a_proxy_joins_its_callers_sidechannel_with_its_own() {
     assert_eq!(answer.unwrap(), checksum(&bytes(1)));
     assert_eq!(checksum(&received), checksum(&bytes(2)));
 }
+
+#[tokio::test]
+async fn whoever_waits_on_a_sidechannel_is_told_when_the_session_is_closed_at_either_end() {
+    let (node, mut taken) = handing_over(Limits::default()).await;
+    let awaited = Sidechannels::default();
+    let link = dial(node.address, called_back(42).sidechannels(awaited.clone()));
+    let (mut ours, mut theirs) = both(&channel(&link), &awaited, &mut taken).await;
+    // Each in a task of its own, which nothing but its own waker wakes.
+    let ours = tokio::spawn(async move { ours.read(&mut [0; 8]).await });
+    let theirs = tokio::spawn(async move { theirs.read(&mut [0; 8]).await });
+    tokio::time::sleep(SHORT).await;
+    assert!(!ours.is_finished() && !theirs.is_finished());
+
+    // The channel is what the session is for: without it the session is closed by ourselves, not lost.
+    drop(link);
+
+    wait::within("we are told", LONG, ours).await.unwrap().unwrap_err();
+    wait::within("the node is told", LONG, theirs).await.unwrap().unwrap_err();
+}

@@ -65,7 +65,7 @@ async fn secured(alpn: &[u8], strict: bool) -> Secure {
         .with_client_cert_verifier(clients)
         .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
         .unwrap();
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -138,11 +138,14 @@ async fn the_handshake_goes_over_a_connection_that_has_shown_our_certificate() {
 async fn an_authority_that_is_not_trusted_and_a_node_without_http2_are_misconfigurations() {
     let secure_node = secure(b"h2").await;
     let no_http2 = secure(b"http/1.1").await;
+    // It speaks HTTP/2, and has not said so.
+    let unsaid = secure(b"").await;
     let port = secure_node.node.address.port();
     let wrong = link(port, &secure_node.folder.path().join("other.pem"));
     let old = link(no_http2.node.address.port(), &no_http2.folder.path().join("ca.pem"));
+    let silent = link(unsaid.node.address.port(), &unsaid.folder.path().join("ca.pem"));
     for via in [Via::Kept, Via::Fresh] {
-        for link in [&wrong, &old] {
+        for link in [&wrong, &old, &silent] {
             assert_eq!(link.probe.check(via, LONG).await, Evidence::Misconfigured(Misconfigured::Tls), "{via:?}");
         }
     }

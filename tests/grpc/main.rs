@@ -3,6 +3,8 @@
 
 mod auth;
 mod balance;
+#[cfg(feature = "sqlite")]
+mod dialing;
 mod evidence;
 mod hooks;
 mod nodes;

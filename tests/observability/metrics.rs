@@ -2,6 +2,7 @@
 
 use crate::{
     recording::Recording,
+    said::Said,
     world::{LIMIT, World, ms, path, storage, verdict},
 };
 use actix::prelude::*;
@@ -9,18 +10,22 @@ use quorate::{
     Error, Ports, Supervisor,
     config::NodeConfig,
     core::{
-        evidence::{Evidence, Hard, Misconfigured, Ours},
+        evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         ids::{NodeId, Storage, VirtualStorage},
         quorum::Verdict,
         settings::{Profile, WithoutCandidate},
     },
     messages::consensus::ConsensusChanged,
     store::{StoreErrorKind, StoreOp},
-    telemetry::{Meter, metrics as m},
+    telemetry::{
+        Meter, metrics as m,
+        prometheus::{Prometheus, Registry, render},
+    },
     testing::wait,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::Notify;
+use tracing::Level;
 
 const DEAD: Evidence = Evidence::Hard(Hard::Refused);
 
@@ -70,8 +75,15 @@ async fn nothing_is_missing(profile: Profile) {
     let (world, recording) = metered(profile);
     let one = world.supervisor("s1").await;
     world.repository("secret/path.git", &["g1", "g2"]).await;
+    let first = one.primary(&path("secret/path.git")).await.unwrap().storage;
+    world.node(first.as_str()).answers(DEAD);
+    verdict(&one, first.as_str(), Verdict::Unhealthy).await;
     one.primary(&path("secret/path.git")).await.unwrap();
+    world.node(first.as_str()).answers(Evidence::Serving);
+    verdict(&one, first.as_str(), Verdict::Healthy).await;
     one.synced_node(&path("secret/path.git")).await.unwrap();
+
+    one.repositories_count().await.unwrap();
 
     let gate = Arc::new(Notify::new());
     one.subscribe(Stuck(gate.clone()).start().recipient()).await.unwrap();
@@ -193,7 +205,7 @@ async fn elections_are_counted_by_reason_and_a_steady_lookup_is_none() {
     for _ in 0..5 {
         one.primary(&path("r")).await.unwrap();
     }
-    let elected = |why: &str| recording.value(&m::ELECTIONS, &["elected", why]);
+    let elected = |why: &str| recording.value(&m::ELECTIONS, &["v", "elected", why]);
     assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), None));
     world.node(first.as_str()).answers(DEAD);
     verdict(&one, first.as_str(), Verdict::Unhealthy).await;
@@ -201,6 +213,44 @@ async fn elections_are_counted_by_reason_and_a_steady_lookup_is_none() {
     assert_eq!((elected("none_recorded"), elected("unhealthy")), (Some(1.0), Some(1.0)));
     assert_eq!(recording.value(&m::LOOKUP, &["ok"]), Some(7.0));
     assert_eq!(recording.value(&m::STORE_OPERATION, &["primary_cas"]), Some(2.0));
+}
+
+#[actix::test]
+async fn a_failover_is_measured_from_the_first_failing_probe_to_the_first_successor() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    for at in ["a", "b"] {
+        let id = world.repository(at, &["g1", "g2"]).await;
+        world.store.foreign_primary(id, Some(storage("g1")));
+    }
+    // One lost probe long ago is no beginning.
+    world.node("g1").answers(Evidence::Soft(Soft::Timeout));
+    wait::until("a miss", LIMIT, || recording.value(&m::PROBES, &["v", "g1", "timeout"]).is_some()).await;
+    world.node("g1").answers(Evidence::Serving);
+    tokio::time::sleep(ms(20_000)).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g1"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), None);
+
+    let dead = tokio::time::Instant::now();
+    world.node("g1").answers(Evidence::Soft(Soft::Timeout));
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    tokio::time::sleep(ms(2_000)).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g2"));
+    let took = recording.last(&m::FAILOVER, &["v"]).unwrap();
+    let interval = world.config("s1").health.interval;
+    assert!(took <= dead.elapsed() && took + interval * 11 / 10 >= dead.elapsed(), "{took:?} of {:?}", dead.elapsed());
+    // Whoever asks for the next one an hour later tells nothing about the failover.
+    tokio::time::sleep(ms(3_600_000)).await;
+    assert_eq!(one.primary(&path("b")).await.unwrap().storage, storage("g2"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), Some(1.0));
+
+    world.node("g1").answers(Evidence::Serving);
+    verdict(&one, "g1", Verdict::Healthy).await;
+    world.node("g2").answers(DEAD);
+    verdict(&one, "g2", Verdict::Unhealthy).await;
+    assert_eq!(one.primary(&path("a")).await.unwrap().storage, storage("g1"));
+    assert_eq!(recording.value(&m::FAILOVER, &["v"]), Some(2.0), "another outage");
+    assert!(recording.last(&m::FAILOVER, &["v"]).unwrap() < ms(2_000));
 }
 
 #[actix::test]
@@ -213,11 +263,99 @@ async fn a_demotion_and_an_error_of_the_store_are_counted_by_kind() {
     world.node("g1").answers(DEAD);
     verdict(&one, "g1", Verdict::Unhealthy).await;
     assert!(matches!(one.primary(&path("r")).await, Err(Error::NoPrimary)));
-    assert_eq!(recording.value(&m::ELECTIONS, &["demoted", "unhealthy"]), Some(1.0));
+    assert_eq!(recording.value(&m::ELECTIONS, &["v", "demoted", "unhealthy"]), Some(1.0));
     assert_eq!(recording.value(&m::LOOKUP, &["unavailable"]), Some(1.0));
     world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::BadRow("a secret".to_owned()), 1);
     assert!(one.primary(&path("r")).await.is_err());
     assert_eq!(recording.value(&m::STORE_ERRORS, &["election_facts", "bad_row"]), Some(1.0));
+}
+
+#[actix::test]
+async fn repositories_are_counted_by_primary_and_a_count_that_failed_shows_nothing() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let (said, _listening) = Said::listen();
+    for at in ["a", "b", "c"] {
+        world.repository(at, &["g1"]).await;
+    }
+    let led = |by: &str| recording.value(&m::PRIMARIES, &["v", by]);
+    let unavailable = || recording.value(&m::UNAVAILABLE_REPOSITORIES, &["v"]);
+    one.primary(&path("a")).await.unwrap();
+    one.primary(&path("b")).await.unwrap();
+    one.repositories_count().await.unwrap();
+    assert_eq!((led("g1"), led("g2"), unavailable()), (Some(2.0), Some(0.0), Some(0.0)));
+    world.node("g1").answers(DEAD);
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    one.repositories_count().await.unwrap();
+    assert_eq!((led("g1"), unavailable()), (Some(2.0), Some(3.0)));
+    assert!(said.of("failed collecting unavailable repository count metric").is_empty());
+    world.store.fail_next(Some(StoreOp::RepositoriesCount), StoreErrorKind::Timeout, 1);
+    assert!(one.repositories_count().await.is_err());
+    assert_eq!((led("g1"), unavailable()), (None, None), "what is not known is not shown");
+    let line = said.only("failed collecting unavailable repository count metric");
+    assert_eq!((line.level, line.field("component")), (Level::ERROR, "RepositoryStoreCollector"));
+    assert!(line.field("error").contains("did not answer in time"), "{line:?}");
+}
+
+#[actix::test]
+async fn a_count_that_takes_too_long_shows_nothing_and_says_so() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let (said, _listening) = Said::listen();
+    world.repository("a", &["g1"]).await;
+    one.repositories_count().await.unwrap();
+    let shown = || recording.value(&m::UNAVAILABLE_REPOSITORIES, &["v"]);
+    assert_eq!(shown(), Some(0.0));
+    world.store.hold(StoreOp::RepositoriesCount);
+    assert!(matches!(one.repositories_count().await, Err(Error::Timeout(limit)) if limit == ms(5_000)));
+    world.store.release(StoreOp::RepositoriesCount);
+    assert_eq!(shown(), None);
+    let line = said.only("failed collecting unavailable repository count metric");
+    assert!(line.field("error").contains("5s"), "{line:?}");
+    one.repositories_count().await.unwrap();
+    assert_eq!(shown(), Some(0.0), "and the next one is shown again");
+}
+
+#[actix::test]
+async fn one_count_runs_at_a_time_however_many_ask() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let (said, _listening) = Said::listen();
+    world.store.hold(StoreOp::RepositoriesCount);
+    let first = actix::spawn({
+        let one = one.clone();
+        async move { one.repositories_count().await }
+    });
+    wait::until("the first one counts", LIMIT, || world.store.held(StoreOp::RepositoriesCount) == 1).await;
+    for _ in 0..20 {
+        assert!(matches!(one.repositories_count().await, Err(Error::Busy)));
+    }
+    assert_eq!(world.store.held(StoreOp::RepositoriesCount), 1);
+    world.store.release(StoreOp::RepositoriesCount);
+    first.await.unwrap().unwrap();
+    assert_eq!(recording.value(&m::UNAVAILABLE_REPOSITORIES, &["v"]), Some(0.0), "nobody took the answer away");
+    assert!(said.of("failed collecting unavailable repository count metric").is_empty());
+    assert_eq!(one.repositories_count().await.unwrap(), []);
+}
+
+/// Praefect's collector read the tables at each scrape.
+#[actix::test]
+async fn neither_a_start_nor_a_scrape_counts_repositories() {
+    let mut registry = Registry::default();
+    let mut world = World::new(Profile::Default);
+    world.meter = Meter::new(Prometheus::register(&mut registry));
+    let one = world.supervisor("s1").await;
+    world.repository("a", &["g1"]).await;
+    for _ in 0..60 {
+        tokio::time::sleep(ms(60_000)).await;
+        let page = render(&registry).unwrap();
+        assert!(!page.contains("gitaly_praefect_unavailable_repositories{"), "{page}");
+    }
+    assert!(!world.store.activity().contains_key(&StoreOp::RepositoriesCount));
+    one.repositories_count().await.unwrap();
+    let page = render(&registry).unwrap();
+    assert!(page.contains(r#"gitaly_praefect_unavailable_repositories{virtual_storage="v"} 0"#), "{page}");
+    assert_eq!(world.store.activity()[&StoreOp::RepositoriesCount].calls, 1);
 }
 
 async fn rounds_in_ten_seconds(profile: Profile) -> f64 {

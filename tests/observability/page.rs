@@ -107,7 +107,7 @@ async fn a_running_supervisor_fills_the_page_and_names_no_repository_on_it() {
     for begins in [
         r#"gitaly_praefect_node_last_healthcheck_up{virtual_storage="v",gitaly_storage="g1"} 1"#,
         r#"quorate_node_verdict{virtual_storage="v",storage="g1",verdict="healthy"} 1"#,
-        r#"quorate_elections_total{outcome="elected",reason="none_recorded"} 1"#,
+        r#"quorate_elections_total{virtual_storage="v",outcome="elected",reason="none_recorded"} 1"#,
         r#"quorate_lookup_seconds_count{outcome="ok"} 1"#,
     ] {
         assert!(samples(&page).iter().any(|line| line.starts_with(begins)), "{begins} is missing: {page}");

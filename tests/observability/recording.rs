@@ -12,22 +12,28 @@ use std::{
 
 type Key = (&'static str, Vec<String>);
 
-/// Everything recorded so far: sums of counters, values of gauges, numbers of observations.
+fn key(metric: &Metric, labels: &[&str]) -> Key {
+    (metric.name, labels.iter().map(|&label| label.to_owned()).collect())
+}
+
+/// Everything recorded so far: sums of counters, values of gauges, numbers of observations and the last of each.
 #[derive(Clone, Default)]
-pub(crate) struct Recording(Arc<Mutex<BTreeMap<Key, f64>>>);
+pub(crate) struct Recording(Arc<Mutex<BTreeMap<Key, f64>>>, Arc<Mutex<BTreeMap<Key, Duration>>>);
 
 impl Recording {
     fn at(&self, metric: &'static Metric, labels: &[&str], kind: &str, change: impl FnOnce(&mut f64)) {
         assert!(ALL.contains(&metric), "{} stands in no list", metric.name);
         assert_eq!(metric.kind.as_str(), kind, "{}", metric.name);
         assert_eq!(metric.labels.len(), labels.len(), "{}: {labels:?}", metric.name);
-        let key = (metric.name, labels.iter().map(|&label| label.to_owned()).collect());
-        change(self.0.lock().unwrap().entry(key).or_default());
+        change(self.0.lock().unwrap().entry(key(metric, labels)).or_default());
     }
     /// One value; `None` if it was never told, or was taken away.
     pub(crate) fn value(&self, metric: &Metric, labels: &[&str]) -> Option<f64> {
-        let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        self.0.lock().unwrap().get(&(metric.name, labels)).copied()
+        self.0.lock().unwrap().get(&key(metric, labels)).copied()
+    }
+    /// What was observed last.
+    pub(crate) fn last(&self, metric: &Metric, labels: &[&str]) -> Option<Duration> {
+        self.1.lock().unwrap().get(&key(metric, labels)).copied()
     }
     /// The names of all metrics that have a value.
     pub(crate) fn names(&self) -> BTreeSet<&'static str> {
@@ -48,11 +54,11 @@ impl Recorder for Recording {
     }
     fn forget(&self, metric: &'static Metric, labels: &[&str]) {
         self.at(metric, labels, "gauge", |_| {});
-        let labels = labels.iter().map(|&label| label.to_owned()).collect();
-        self.0.lock().unwrap().remove(&(metric.name, labels));
+        self.0.lock().unwrap().remove(&key(metric, labels));
     }
     fn observe(&self, metric: &'static Metric, labels: &[&str], took: Duration) {
         assert!(matches!(metric.kind, Kind::Histogram(_)) && took < Duration::from_secs(3_600));
         self.at(metric, labels, "histogram", |count| *count += 1.0);
+        self.1.lock().unwrap().insert(key(metric, labels), took);
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 enum Step {
     Failed(u64, Traffic, u32),
     Served(u64),
+    /// Whoever tracks died; another takes over.
+    Rebuilt,
 }
 
 /// One kind, remembered in full.
@@ -48,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0_u64..400, kind, 0_u32..4).prop_map(|(wait, kind, count)| Step::Failed(wait, kind, count)),
         1 => (0_u64..400).prop_map(Step::Served),
+        1 => Just(Step::Rebuilt),
     ]
 }
 
@@ -76,6 +79,11 @@ proptest! {
                         Traffic::Read => read.failed(now, count, reads, window),
                         Traffic::Write => write.failed(now, count, writes, window),
                     }
+                }
+                Step::Rebuilt => {
+                    tracker = ErrorTracker::new(limits).resumed(tracker.trips());
+                    read.errors.clear();
+                    write.errors.clear();
                 }
                 Step::Served(wait) => {
                     now += wait;

@@ -8,9 +8,10 @@ use quorate::{
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat,
-        NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration, RepositoryStore, StorageChange,
-        StoredSettings, Target, VoteBatch, VotesWritten, memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
+        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
+        RepositoriesCount, RepositoryStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten,
+        memory::MemoryStore,
     },
 };
 use std::{
@@ -199,5 +200,11 @@ impl RepositoryStore for Flawed {
     }
     fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()> {
         self.inner.storage_update(node, change)
+    }
+}
+
+impl CensusStore for Flawed {
+    fn repositories_count<'a>(&'a self, healthy: &'a BTreeSet<NodeId>) -> Answer<'a, Vec<RepositoriesCount>> {
+        self.inner.repositories_count(healthy)
     }
 }

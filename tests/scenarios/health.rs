@@ -5,7 +5,8 @@ use actix::{Actor, Addr};
 use quorate::{
     Config,
     actors::{
-        Cells, HealthManager, HealthManagerConfig, NodeActor, NodeSpec, Notifier, Relay, Subscribers, WatchedNode,
+        Cells, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeSpec, Notifier, Relay, Subscribers,
+        WatchedNode,
     },
     core::{
         consensus::Opinion,
@@ -80,6 +81,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             errors: None,
             traffic: TrafficErrors::default(),
             latency: Arc::new(()),
+            cell: NodeCell::default(),
         })
         .start();
         watching.push(WatchedNode { node: node.clone(), probe: Relay::to(&actor), round: Relay::to(&actor) });

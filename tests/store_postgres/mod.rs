@@ -98,6 +98,8 @@ impl Fixture {
         Proposal {
             decision: DecisionId::new(id).unwrap(),
             repository: facts.repository,
+            virtual_storage: facts.virtual_storage.clone(),
+            from: facts.primary.clone(),
             expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
             to: to.map(storage),
             proposer: self.voter.clone(),

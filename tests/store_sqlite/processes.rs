@@ -8,7 +8,7 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use quorate::{
     core::{
         epoch::{Epoch, Era, FactsVersion},
-        ids::{DecisionId, Incarnation, RepositoryId, SupervisorName, Voter},
+        ids::{DecisionId, Incarnation, RepositoryId, SupervisorName, VirtualStorage, Voter},
         time::DatabaseTime,
     },
     store::{
@@ -110,6 +110,8 @@ async fn race(store: &SqliteStore, ground: &Ground, sessions: u32, whose: &str) 
         let proposal = Proposal {
             decision: DecisionId::new(format!("{whose}-{number}")).unwrap(),
             repository: RepositoryId(repository),
+            virtual_storage: VirtualStorage::new("v").unwrap(),
+            from: None,
             expected: Expected {
                 epoch: None::<Epoch>,
                 era: Era(1),

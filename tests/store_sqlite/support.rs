@@ -135,6 +135,8 @@ pub fn proposal(facts: &ElectionSnapshot, to: &str, proposer: &Voter, decision: 
     Proposal {
         decision: DecisionId::new(decision).unwrap(),
         repository: facts.repository,
+        virtual_storage: facts.virtual_storage.clone(),
+        from: facts.primary.clone(),
         expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
         to: Some(storage(to)),
         proposer: proposer.clone(),

@@ -19,10 +19,12 @@ use quorate::{
     },
 };
 use quorate_embedded_example::app;
-use std::{error::Error, process::ExitCode, sync::Arc};
+use std::{error::Error, process::ExitCode, sync::Arc, time::Duration};
 
 /// How long open requests may take at shutdown; event streams never end by themselves.
 const SHUTDOWN_SECS: u64 = 2;
+/// How old the counts of repositories may be.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -47,10 +49,22 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut registry = Registry::default();
     let meter = Meter::new(Prometheus::register(&mut registry));
     let supervisor = Supervisor::start_with(Config::from_toml(&text)?, meter, |transport| transport).await?;
+    let counting = actix_web::rt::spawn(count(supervisor.clone()));
     // Whatever ends the server, the supervisor says goodbye: its votes go at once instead of lapsing.
     let served = serve(supervisor.clone(), Arc::new(registry), &listen).await;
+    counting.abort();
     supervisor.stop().await;
     served.map_err(|error| format!("{listen}: {error}").into())
+}
+
+/// Keeps the counts of repositories on the page of metrics young. They read the whole table, so no scrape makes them.
+async fn count(supervisor: Supervisor) {
+    let mut due = actix_web::rt::time::interval(COUNT_EVERY);
+    loop {
+        due.tick().await;
+        // A failure is logged and shows as missing numbers; the next minute tries again.
+        let _ = supervisor.repositories_count().await;
+    }
 }
 
 /// Serves until a signal; actix-web handles those, the supervisor never does.

@@ -169,7 +169,7 @@ async fn a_scrape_shows_nodes_votes_and_elections_and_asks_no_database() {
         r#"gitaly_praefect_node_last_healthcheck_up{virtual_storage="v",gitaly_storage="g1"} 1.0"#,
         r#"gitaly_praefect_node_last_healthcheck_up{virtual_storage="v",gitaly_storage="g2"} 0.0"#,
         r#"quorate_node_votes{virtual_storage="v",storage="g2",vote="down"} 1.0"#,
-        r#"quorate_elections_total{outcome="elected",reason="none_recorded"} 1"#,
+        r#"quorate_elections_total{virtual_storage="default",outcome="elected",reason="none_recorded"} 1"#,
     ] {
         assert!(page.lines().any(|found| found == line), "{line} is missing:\n{page}");
     }

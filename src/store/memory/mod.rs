@@ -8,6 +8,7 @@
 //! request: fail, answer late, hold an answer back, commit and lose the answer, be replaced by another, be written by
 //! a Praefect, let an hour pass in no time ([`MemoryStore::shift_stamps`]). Nothing survives the process.
 
+mod census;
 mod clock;
 mod election;
 mod faults;

@@ -41,7 +41,8 @@ impl ElectionStore for PostgresStore {
     }
 
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
-        let Proposal { decision, repository, expected, to, proposer, why, evidence } = proposal;
+        let Proposal { decision, repository, virtual_storage: _, from: _, expected, to, proposer, why, evidence } =
+            proposal;
         let call = Statement::new(
             "SELECT quorate_primary_cas($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)::text AS document",
         )

@@ -9,6 +9,7 @@
 //! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
 //! connection ended, does not return to the pool. The pool is deadpool; recycling asks the server nothing.
 
+mod census;
 mod connect;
 mod election;
 mod errors;
@@ -170,7 +171,8 @@ impl PostgresStore {
             | StoreOp::ReplicaDelete
             | StoreOp::AuthoritativeSet
             | StoreOp::AssignmentsReplace
-            | StoreOp::StorageUpdate => &self.pool,
+            | StoreOp::StorageUpdate
+            | StoreOp::RepositoriesCount => &self.pool,
         }
     }
 

@@ -9,6 +9,7 @@
 //! all of it. A lock held for longer than that is reported as [`StoreErrorKind::Locked`], with how long it has lasted:
 //! a supervisor frozen inside a transaction blocks all others until it thaws or dies. That is SQLite's bargain.
 
+mod census;
 mod connect;
 mod election;
 mod error;
@@ -27,6 +28,7 @@ use self::{
 use super::{Answer, StoreError, StoreErrorKind, StoreOp};
 use diesel::SqliteConnection;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// What an operation may take beyond two full lock waits (for a connection, then for the lock) before it is given up.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -60,6 +62,8 @@ struct Inner {
     last: LastFailure,
     lock: LockWatch,
     deadline: Duration,
+    /// Whoever counts all repositories holds one connection for long, so only one may.
+    counting: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -102,7 +106,9 @@ impl SqliteStore {
             connect::connect(place, options.busy_timeout).map_err(|failure| lock.report(StoreOp::Connect, failure))?;
         migrations::bring_up(&mut first, options.migrate).map_err(|failure| lock.report(StoreOp::Migrate, failure))?;
         let (pool, last) = connect::pool(place.clone(), options);
-        let store = SqliteStore { inner: Arc::new(Inner { pool, last, lock, deadline }) };
+        let store = SqliteStore {
+            inner: Arc::new(Inner { pool, last, lock, deadline, counting: Arc::new(Semaphore::new(1)) }),
+        };
         // Kept open until the pool has a connection of its own: the last one to close folds the log into the file.
         drop(store.inner.connection(StoreOp::Connect)?);
         drop(first);

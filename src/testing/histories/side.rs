@@ -339,6 +339,8 @@ impl Side {
         let proposal = Proposal {
             decision: own,
             repository: id,
+            virtual_storage: facts.virtual_storage.clone(),
+            from: facts.primary.clone(),
             expected,
             to,
             proposer: process.clone(),

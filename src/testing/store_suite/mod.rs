@@ -15,6 +15,7 @@
 pub mod assignments;
 pub mod authoritative;
 pub mod cas;
+pub mod census;
 pub mod facts;
 pub mod fences;
 pub mod foreign;
@@ -91,6 +92,10 @@ stories! {
     authoritative: it_becomes_primary_and_the_only_current_one, it_makes_the_row, moved_facts_refuse_it,
         it_needs_no_current_primary, it_is_not_to_be_deleted_any_more;
     assignments: replaced_as_a_whole, moved_facts_refuse_them, none_is_allowed;
+    census: no_repositories_no_rows, a_deleted_repository_is_not_counted, without_a_healthy_replica_it_is_counted,
+        a_healthy_current_one_is_enough, only_outdated_ones_healthy_is_counted,
+        unassigned_but_current_and_healthy_is_not_counted, a_replica_to_be_deleted_leads_nothing, two_are_counted,
+        counted_by_virtual_storage_and_primary;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

@@ -209,6 +209,8 @@ impl World {
         Proposal {
             decision: named(DecisionId::new(uuid::Uuid::new_v4().to_string())),
             repository: facts.repository,
+            virtual_storage: facts.virtual_storage.clone(),
+            from: facts.primary.clone(),
             expected: Expected { epoch: facts.epoch, era: facts.era, facts_version: facts.facts_version, at: facts.at },
             to: to.map(storage),
             proposer: proposer.clone(),

@@ -67,15 +67,7 @@ fn one(error: &(dyn Error + 'static)) -> Option<Evidence> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return http2(error);
     }
-    if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        return hyper(error);
-    }
-    // tonic's own errors of the TLS layer (no agreement on HTTP/2, for one) are private types. What comes directly
-    // under a `ConnectError` is ours, an I/O error or one of those, and only they have no source.
-    let connect = error.downcast_ref::<tonic::ConnectError>()?;
-    let inner = connect.source()?;
-    let known = inner.is::<ConnectFailure>() || inner.is::<io::Error>() || inner.source().is_some();
-    (!known).then_some(Evidence::Misconfigured(Misconfigured::Tls))
+    hyper(error.downcast_ref::<hyper::Error>()?)
 }
 
 /// What a socket's error says; `None` if nothing in particular.

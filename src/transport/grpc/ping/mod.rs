@@ -55,7 +55,7 @@ pub async fn ping(config: &Config) -> Result<Vec<PingReport>, DialError> {
     Ok(ping_with(&transport, config, PingOptions::default()).await)
 }
 
-/// The same over a transport of yours, with its hooks and its resolver.
+/// The same over a transport of yours, with its hooks, its handshaker and its resolver.
 pub async fn ping_with(transport: &GrpcTransport, config: &Config, options: PingOptions) -> Vec<PingReport> {
     let pings: Vec<_> = targets(config).into_iter().map(|target| one(transport, target, options.timeout)).collect();
     stream::iter(pings).buffered(options.max_in_flight.max(1)).collect().await
