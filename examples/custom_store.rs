@@ -16,10 +16,10 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, Store, StoredSettings, Target, VoteBatch, VotesWritten,
-        memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, Store, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -67,11 +67,30 @@ impl<S: HealthStore> HealthStore for Counting<S> {
     }
 }
 
+impl<S: ChangeFeed> ChangeFeed for Counting<S> {
+    counted! {
+        up_to_date(target: &'a Target) -> Option<UpToDate>;
+        changes_since(since: Option<&'a FeedPosition>) -> Polled;
+    }
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.count("listen");
+        self.inner.listen()
+    }
+}
+
 impl<S: ElectionStore> ElectionStore for Counting<S> {
     counted! {
         election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
         primary_cas(proposal: &'a Proposal) -> CasOutcome;
         primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
+    }
+}
+
+impl<S: ShardStore> ShardStore for Counting<S> {
+    counted! {
+        shard_facts(virtual_storage: &'a VirtualStorage, lags: bool) -> ShardSnapshot;
+        shard_cas(proposal: &'a ShardProposal) -> CasOutcome;
+        shard_history(virtual_storage: &'a VirtualStorage, limit: u32) -> Vec<PrimaryChange>;
     }
 }
 

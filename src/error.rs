@@ -48,12 +48,23 @@ pub enum Error {
         /// Its epoch.
         epoch: Option<Epoch>,
     },
+    /// Each repository has a primary of its own here (`failover.election_strategy = "per_repository"`), and a virtual
+    /// storage as a whole has none: ask for the repository's.
+    #[error("virtual storage {0:?} has a primary for each repository, and none of its own")]
+    PrimaryPerRepository(VirtualStorage),
+    /// Nobody who is up to date is up, as this supervisor itself sees it. (Praefect says `no healthy nodes: primary gitaly
+    /// is not healthy`.)
+    #[error("no healthy nodes: none of {} is up", names(up_to_date))]
+    NoHealthyNodes {
+        /// Who is up to date.
+        up_to_date: Vec<Storage>,
+    },
     /// An election is due, but this supervisor may not decide it now.
     #[error("an election is due but has to wait: {0}")]
     ElectionPending(WaitReason),
-    /// Three times in a row others had changed the repository before this could, or the server behind the connection was
-    /// another one and a new era began. Nothing was changed.
-    #[error("others kept changing the repository, or the database kept being replaced")]
+    /// Three times in a row others had changed the repository (or the virtual storage's row) before this could, or the
+    /// server behind the connection was another one and a new era began. Nothing was changed.
+    #[error("others kept changing the primary or the repository, or the database kept being replaced")]
     Contended,
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
@@ -96,6 +107,10 @@ pub enum Error {
     /// The supervisor was stopped, or the actor that answers is being rebuilt.
     #[error("the supervisor does not answer")]
     Stopped,
+}
+
+fn names(storages: &[Storage]) -> String {
+    storages.iter().map(Storage::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn current(current: &Current) -> String {
@@ -148,12 +163,14 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self {
-            Error::Config(_) | Error::ReplicationFactor(_) | Error::VirtualStorageNotFound(_) => {
-                GrpcCode::InvalidArgument
-            }
+            Error::Config(_)
+            | Error::ReplicationFactor(_)
+            | Error::VirtualStorageNotFound(_)
+            | Error::PrimaryPerRepository(_) => GrpcCode::InvalidArgument,
             Error::RepositoryNotFound => GrpcCode::NotFound,
             Error::NoPrimary
             | Error::PrimaryNotHealthy { .. }
+            | Error::NoHealthyNodes { .. }
             | Error::ElectionPending(_)
             | Error::Superseded { .. }
             | Error::NameInUse { .. }

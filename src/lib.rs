@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`core`] | the rules, pure; read them to know what will happen |
 //! | [`messages`], [`actors`] | to talk to the actors, or to start some of them alone |
+//! | [`manager`] | what a router asks, as a trait: shards, reads, who is up |
 //! | [`fencing`] | for storage nodes: refuse stale epochs |
 //! | [`store`], [`transport`] | the ports, and the adapters behind them |
 //! | [`telemetry`] | to hear the metrics with an exporter of your own |
@@ -61,6 +62,8 @@ pub mod error;
 #[cfg(feature = "grpc")]
 pub mod fencing;
 #[cfg(feature = "runtime")]
+pub mod manager;
+#[cfg(feature = "runtime")]
 pub mod messages;
 #[cfg(feature = "runtime")]
 pub mod store;
@@ -77,7 +80,8 @@ pub mod transport;
 pub use {
     config::{Config, ConfigError},
     error::Error,
-    supervisor::{Ports, Supervisor},
+    manager::{ConsistentStorages, Manager, Shard},
+    supervisor::{CachedStorages, HealthClients, HealthWatch, Ports, Supervisor},
 };
 
 #[cfg(all(doctest, feature = "grpc", feature = "sqlite"))]

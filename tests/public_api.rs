@@ -4,18 +4,24 @@
 use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, LocalView, NodeActor, NodeCell,
-        NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers, WatchedNode,
+        Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian, HealthManager,
+        HealthManagerConfig, LocalElector, LocalElectorConfig, LocalPrimaries, LocalView, NodeActor, NodeCell,
+        NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers,
+        VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
     },
-    config::{DatabaseConfig, DatabaseUrl, HealthConfig, NodeConfig, Problem, Secret, VirtualStorageConfig},
+    config::{
+        DatabaseConfig, DatabaseUrl, ElectionStrategy, FailoverConfig, HealthConfig, NodeConfig, Problem, Secret,
+        VirtualStorageConfig,
+    },
     core::{
         assignment::{InvalidReplicationFactor, plan},
         consensus::{
             Consensus, HealthFacts, MemberRow, NodeConsensus, Opinion, SupervisorRow, VoteRow, differs, tally,
         },
         election::{
-            Decision, Election, ElectionFacts, Fence, NoCandidate, Primary, Reason, Refusal, ReplicaFacts,
-            StorageAttributes, Target, WaitReason, candidates_of, decide, refusals, verdicts,
+            Decision, Election, ElectionFacts, Fence, Lags, NoCandidate, Primary, Reason, RecordedShard, Refusal,
+            ReplicaFacts, ShardDecision, ShardElection, ShardFacts, StorageAttributes, Target, WaitReason,
+            candidates_of, choose_local, decide, decide_shard, refusals, shard_refusals, standing, verdicts,
         },
         epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
         error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth, Trips},
@@ -41,7 +47,7 @@ use quorate::{
     messages::{
         consensus::{ConsensusChanged, GetHealthConsensus, Subscribe},
         control::{GetRestarts, Leave, StopAll},
-        election::GetPrimary,
+        election::{GetPrimary, GetShard},
         health::{
             CheckHealth, GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport,
             RunRound, Tick,
@@ -50,8 +56,8 @@ use quorate::{
     store::{
         CasOutcome, CensusStore, Created, Current, Deleted, ElectionSnapshot, ElectionStore, Expected, HealthSnapshot,
         HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Refused, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreError, StoreErrorKind, StoreOp, StoredSettings,
-        VoteBatch, VotesWritten,
+        RepositoriesCount, RepositoryStore, ShardExpected, ShardProposal, ShardSnapshot, ShardStore, StorageChange,
+        Store, StoreError, StoreErrorKind, StoreOp, StoredSettings, VoteBatch, VotesWritten,
         memory::{ManualClock, MemoryStore},
         postgres::{PostgresOptions, PostgresStore},
         sqlite::{SqliteOptions, SqliteStore},

@@ -4,5 +4,8 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[path = "support/synced.rs"]
+mod synced;
+
 #[path = "store_postgres/mod.rs"]
 mod cases;

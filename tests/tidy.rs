@@ -27,8 +27,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transport::grpc", &["core", "config", "transport"]),
     ("fencing", &["core"]),
     ("actors", &["core", "config", "error", "messages", "store", "telemetry", "transport"]),
+    ("manager", &["core", "error", "actors", "messages", "store"]),
     ("supervisor", &[""]),
-    ("testing", &["core", "config", "messages", "store", "transport"]),
+    ("testing", &["core", "config", "error", "actors", "manager", "messages", "store", "transport"]),
 ];
 
 /// Adapters, and the only parts that may name them.
@@ -40,8 +41,16 @@ const SEALED: &[(&str, &[&str])] = &[
 ];
 
 /// What an actor may name of `actors` beside itself: what it is handed, and never another actor.
-const HANDED_IN: &[&str] =
-    &["actors::cells", "actors::clock", "actors::relay", "actors::Cells", "actors::LocalView", "actors::Relay"];
+const HANDED_IN: &[&str] = &[
+    "actors::cells",
+    "actors::clock",
+    "actors::relay",
+    "actors::elector::asked",
+    "actors::Cells",
+    "actors::LocalView",
+    "actors::Relay",
+    "actors::synced",
+];
 
 /// Which part may name which dependency. Every dependency needs a row; `""` stands for all parts.
 const CRATES: &[(&str, &[&str])] = &[
@@ -50,7 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["messages", "actors", "supervisor", "testing"]),
     ("actix_rt", &["actors", "supervisor", "testing"]),
     ("tokio", &["store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),
-    ("futures_util", &["store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),
+    ("futures_util", &["manager", "store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),
     ("prometheus_client", &["telemetry::prometheus"]),
     ("tracing", &["telemetry", "store::postgres", "store::sqlite", "transport::grpc", "fencing"]),
     ("uuid", &["store", "transport::grpc", "actors", "supervisor", "testing"]),

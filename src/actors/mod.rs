@@ -3,12 +3,14 @@
 //! ```text
 //!                      Guardian ── rebuilds whatever dies, backs off, counts
 //!        ┌────────────────┼──────────────┬───────────────┐
-//!   NodeActor × n    HealthManager     Notifier      PerRepositoryElector
+//!   NodeActor × n    HealthManager     Notifier       one of four electors
 //!   probes, window   votes, consensus  subscribers   facts, decision, commit
 //!        └── NodeReport ──▶│── watch cells ──▶│              │
 //!                          ▼                                 ▼
 //!                     HealthStore                     ElectionStore
 //! ```
+//!
+//! Beside them a [`Follower`] hears of changes and keeps the memory of who is up to date ([`SyncedTable`]) fresh.
 //!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
@@ -17,6 +19,7 @@
 //! rejected: it does not survive a panic.
 
 mod cells;
+mod change_feed;
 mod clock;
 mod elector;
 mod guardian;
@@ -25,9 +28,14 @@ mod node;
 mod node_handle;
 mod notifier;
 mod relay;
+mod synced;
 
 pub use cells::{Cells, LocalView, NodeCell};
-pub use elector::{ElectorConfig, PerRepositoryElector};
+pub use change_feed::{Follower, FollowerConfig};
+pub use elector::{
+    ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, LocalElector, LocalElectorConfig, LocalPrimaries,
+    PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
+};
 pub use guardian::{ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
@@ -35,3 +43,5 @@ pub use node::{NodeActor, NodeSpec};
 pub use node_handle::NodeHandle;
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
 pub use relay::Relay;
+pub(crate) use synced::Looked;
+pub use synced::{FeedStatus, SyncedTable};

@@ -50,6 +50,16 @@ where
     }
 }
 
+impl<M> Default for Relay<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn default() -> Self {
+        Self::vacant()
+    }
+}
+
 impl<M> Clone for Relay<M>
 where
     M: Message + Send + 'static,

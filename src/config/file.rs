@@ -1,6 +1,6 @@
 //! The file's keys, one by one.
 
-use super::{Config, HealthConfig, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
+use super::{Config, ElectionStrategy, HealthConfig, NodeConfig, Problem, VirtualStorageConfig, reader::Reader};
 use crate::core::{
     error_tracker::{ErrorLimits, THRESHOLD_MAX},
     settings::{Profile, Settings, WithoutCandidate},
@@ -29,7 +29,8 @@ pub(super) fn read(text: &str, problems: &mut Vec<Problem>) -> Config {
     set(&mut config.request_timeout, file.duration("request_timeout"));
     database(&mut config, file.section("database"));
     health(&mut config, file.section("health"));
-    failover(&mut config.health, file.section("failover"));
+    failover(&mut config, file.section("failover"));
+    feed(&mut config, file.section("feed"));
     consensus(&mut config.settings, file.section("consensus"));
     config.virtual_storages = file.each("virtual_storage", |cluster| {
         let name = required(cluster, "name");
@@ -51,6 +52,7 @@ fn database(config: &mut Config, mut section: Reader<'_>) {
     }
     set(&mut config.database.migrate, section.flag("migrate"));
     set(&mut config.database.pool_size, section.number("pool_size", 1..=1_000));
+    set(&mut config.database.session_pooled, section.flag("session_pooled"));
     section.finish();
 }
 
@@ -75,7 +77,7 @@ fn health(config: &mut Config, mut section: Reader<'_>) {
 }
 
 /// All three of Praefect's keys or none; zero is none, as there.
-fn failover(health: &mut HealthConfig, mut section: Reader<'_>) {
+fn errors(health: &mut HealthConfig, section: &mut Reader<'_>) {
     const KEYS: [&str; 3] = ["error_threshold_window", "read_error_threshold_count", "write_error_threshold_count"];
     let [window_key, reads_key, writes_key] = KEYS;
     let window = section.duration(window_key).filter(|window| !window.is_zero());
@@ -101,6 +103,22 @@ fn failover(health: &mut HealthConfig, mut section: Reader<'_>) {
             }
         }
     }
+}
+
+fn failover(config: &mut Config, mut section: Reader<'_>) {
+    set(&mut config.failover.enabled, section.flag("enabled"));
+    let strategies = [ElectionStrategy::PerRepository, ElectionStrategy::Sql, ElectionStrategy::Local];
+    let choices = strategies.map(|strategy| (strategy.as_str(), strategy));
+    set(&mut config.failover.election_strategy, section.choice("election_strategy", &choices));
+    errors(&mut config.health, &mut section);
+    section.finish();
+}
+
+fn feed(config: &mut Config, mut section: Reader<'_>) {
+    set(&mut config.feed.ttl, section.duration("ttl"));
+    set(&mut config.feed.check, section.duration("check"));
+    set(&mut config.feed.poll, section.duration("poll"));
+    set(&mut config.feed.entries, section.number("entries", 0..=10_000_000));
     section.finish();
 }
 

@@ -33,8 +33,12 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How nodes are probed.
     pub health: HealthConfig,
+    /// Who is elected, and whether anybody is. The same for all supervisors of a cluster, or they answer different primaries.
+    pub failover: FailoverConfig,
     /// How often this supervisor says that it lives. Default 1 s (`lan`: 500 ms); three must fit in `voter_ttl`.
     pub heartbeat: Duration,
+    /// How this supervisor hears of changes, and what it keeps in memory.
+    pub feed: FeedConfig,
     /// The settings that the first start of a cluster stores. Later the database wins.
     pub settings: Settings,
     /// How long a start may take until the first consensus. Default 30 s.
@@ -54,6 +58,10 @@ pub struct DatabaseConfig {
     pub migrate: bool,
     /// The most connections. Default 8: more do not make one database faster, and two per core are enough to fill it.
     pub pool_size: u32,
+    /// Whether a connection to PostgreSQL is a session of ours alone, as it is without a pooler or behind one that pools
+    /// sessions. Behind one that hands out transactions nobody hears a notification: changes are polled there. Default
+    /// yes; a pooler that was not told of is noticed, too.
+    pub session_pooled: bool,
 }
 
 /// A database's address. It may hold a password, so it is never shown.
@@ -121,6 +129,63 @@ pub struct HealthConfig {
     pub tls_server_name: Option<String>,
 }
 
+/// Who is elected, and whether anybody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverConfig {
+    /// Whether a primary may be replaced. Default yes. Without it no strategy elects: `per_repository` answers the
+    /// recorded primary while it is fit, `sql` and `local` the first configured node while it is up.
+    pub enabled: bool,
+    /// What has a primary, and where it is recorded. Default `per_repository`.
+    pub election_strategy: ElectionStrategy,
+}
+
+/// What has a primary, and where it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ElectionStrategy {
+    /// Each repository has a primary of its own, in the database.
+    #[default]
+    PerRepository,
+    /// Each virtual storage has one for all its repositories, in the database; a node that lags may be elected. Its
+    /// epochs are no repository's, so writes are acknowledged in profile `praefect` alone, which asks for no fence.
+    Sql,
+    /// Each virtual storage has one, in the memory of a supervisor that is alone. No epochs; acknowledged as under `Sql`.
+    Local,
+}
+
+impl ElectionStrategy {
+    /// The name, as written in configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ElectionStrategy::PerRepository => "per_repository",
+            ElectionStrategy::Sql => "sql",
+            ElectionStrategy::Local => "local",
+        }
+    }
+}
+
+/// How a supervisor hears of changes of the database, and what it keeps in memory because it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeedConfig {
+    /// What is in memory is believed for so long after the last sign that changes are heard of. Default 2 s.
+    pub ttl: Duration,
+    /// Time between two checks that the database is heard still. Default 500 ms; two must fit in `ttl`.
+    pub check: Duration,
+    /// Time between two polls where the database cannot notify (SQLite, a pooler), and so the age of what is answered
+    /// from memory there. Default 100 ms; two must fit in `ttl`.
+    pub poll: Duration,
+    /// The most repositories whose up-to-date storages are kept in memory, at some 500 bytes each. 0 keeps none, and then
+    /// nothing is listened to either. Default 100,000: those that are read within minutes (`praefect`: 0).
+    pub entries: u32,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), entries: 100_000 }
+    }
+}
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VirtualStorageConfig {
@@ -162,7 +227,12 @@ impl Config {
         Config {
             name: None,
             listen: None,
-            database: DatabaseConfig { url: DatabaseUrl::new(database), migrate: true, pool_size: 8 },
+            database: DatabaseConfig {
+                url: DatabaseUrl::new(database),
+                migrate: true,
+                pool_size: 8,
+                session_pooled: true,
+            },
             health: HealthConfig {
                 interval,
                 timeout,
@@ -178,7 +248,12 @@ impl Config {
                 tls_key: None,
                 tls_server_name: None,
             },
+            failover: FailoverConfig { enabled: true, election_strategy: ElectionStrategy::PerRepository },
             heartbeat,
+            feed: match profile {
+                Profile::Default | Profile::Lan => FeedConfig::default(),
+                Profile::Praefect => FeedConfig { entries: 0, ..FeedConfig::default() },
+            },
             settings: Settings::of(profile),
             start_timeout: ms(30_000),
             request_timeout: ms(5_000),

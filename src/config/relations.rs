@@ -40,6 +40,9 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
         ("heartbeat", config.heartbeat, 10),
         ("start_timeout", config.start_timeout, 10),
         ("request_timeout", config.request_timeout, 10),
+        ("feed.ttl", config.feed.ttl, 10),
+        ("feed.check", config.feed.check, 1),
+        ("feed.poll", config.feed.poll, 1),
         ("health.interval", health.interval, 1),
         ("health.timeout", health.timeout, 1),
         ("health.connect_timeout", health.connect_timeout, 1),
@@ -58,6 +61,10 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
             found.push(Problem::new(key, format!("{value:?} must be below {limit_key} = {limit:?}: {why}")));
         }
     };
+    for (key, value) in [("feed.check × 2", config.feed.check), ("feed.poll × 2", config.feed.poll)] {
+        let twice = value.saturating_mul(2);
+        below(key, twice, "feed.ttl", config.feed.ttl, "one lost answer must not make the memory useless");
+    }
     let praefect = settings.profile == Profile::Praefect;
     below(
         "health.timeout",

@@ -19,6 +19,18 @@ fn a_minimal_file_is_one_virtual_storage_with_its_nodes() {
 }
 
 #[test]
+fn failover_is_on_and_by_repository_unless_the_file_says_otherwise() {
+    let read = |text: &str| Config::from_toml(&format!("{MINIMAL}\n{text}")).unwrap().failover;
+    let failover = |enabled, election_strategy| FailoverConfig { enabled, election_strategy };
+    assert_eq!(read(""), failover(true, ElectionStrategy::PerRepository));
+    assert_eq!(read("[failover]\nenabled = false"), failover(false, ElectionStrategy::PerRepository));
+    for strategy in [ElectionStrategy::PerRepository, ElectionStrategy::Sql, ElectionStrategy::Local] {
+        let text = format!("[failover]\nelection_strategy = {:?}", strategy.as_str());
+        assert_eq!(read(&text), failover(true, strategy));
+    }
+}
+
+#[test]
 fn every_profile_satisfies_its_own_relations() {
     for profile in ["default", "lan", "praefect"] {
         let text = format!("profile = {profile:?}\n{MINIMAL}");
@@ -40,6 +52,9 @@ fn every_problem_is_told_at_once_with_key_value_and_what_is_allowed() {
         intervall = "1s"
         [consensus]
         without_candidate = "panic"
+        [failover]
+        enabled = "yes"
+        election_strategy = "raft"
         [[virtual_storage]]
         name = "default"
         [[virtual_storage.node]]
@@ -68,6 +83,8 @@ fn every_problem_is_told_at_once_with_key_value_and_what_is_allowed() {
         "health.fall",
         "health.intervall",
         "consensus.without_candidate",
+        "failover.enabled",
+        "failover.election_strategy",
         "virtual_storage[0].node[1].address",
         "virtual_storage[0].node[2].address",
         "virtual_storage[0].node[1].storage",
@@ -80,6 +97,8 @@ fn every_problem_is_told_at_once_with_key_value_and_what_is_allowed() {
     let shown = error.to_string();
     assert!(shown.contains("6s must be below consensus.vote_ttl = 5s"), "{shown}");
     assert!(shown.contains("\"panic\" is not allowed: it must be one of \"keep\", \"demote\""), "{shown}");
+    let strategies = "\"raft\" is not allowed: it must be one of \"per_repository\", \"sql\", \"local\"";
+    assert!(shown.contains(strategies), "{shown}");
     assert!(shown.contains("unknown key; known here: interval, timeout"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
 }

@@ -10,6 +10,7 @@
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
 //! | [`assignment`], [`shard`] | who should host, who serves beside the primary |
+//! | [`synced`] | what is remembered of who is up to date, and how long it may be believed |
 //!
 //! Laws, each a property test: a verdict is upward-closed; majorities intersect; the order of rows does not matter;
 //! nobody unhealthy or outdated is elected; deciding again after a decision was applied keeps it.
@@ -28,6 +29,7 @@ pub mod prober;
 pub mod quorum;
 pub mod settings;
 pub mod shard;
+pub mod synced;
 pub mod time;
 pub mod watching;
 pub mod window;

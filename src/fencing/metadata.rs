@@ -33,13 +33,13 @@ pub struct Claim {
     pub primary: Storage,
 }
 
-/// A primary that no storage node would accept: its elector gives no epochs.
+/// A primary that no storage node would accept: its elector gives no epochs, or knows no number of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the primary {primary} of repository {repository} has no epoch: its elector gives none, and fences refuse it")]
+#[error("the primary {primary} has no {missing}: its elector gives none, and fences refuse it")]
 pub struct MissingEpoch {
-    /// The repository.
-    pub repository: RepositoryId,
-    /// The primary without an epoch.
+    /// What is missing: `epoch`, or `number of a repository`.
+    pub missing: &'static str,
+    /// The primary without it.
     pub primary: Storage,
 }
 
@@ -74,13 +74,11 @@ pub enum InvalidMetadata {
 impl Claim {
     /// The claim of a primary.
     pub fn of(primary: &Primary) -> Result<Self, MissingEpoch> {
-        let Some(epoch) = primary.epoch else {
-            return Err(MissingEpoch { repository: primary.repository, primary: primary.storage.clone() });
-        };
+        let lacks = |missing| MissingEpoch { missing, primary: primary.storage.clone() };
         Ok(Self {
             cluster: primary.cluster.clone(),
-            repository: primary.repository,
-            epoch,
+            epoch: primary.epoch.ok_or_else(|| lacks("epoch"))?,
+            repository: primary.repository.ok_or_else(|| lacks("number of a repository"))?,
             primary: primary.storage.clone(),
         })
     }

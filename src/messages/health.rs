@@ -88,6 +88,8 @@ pub struct Tick;
 #[rtype(result = "HealthyNodes")]
 pub struct GetHealthyNodes;
 
-/// Storages that are up, by virtual storage, in order of name. A virtual storage without one has no key (seed).
+/// Storages that are up, by virtual storage. Praefect has two shapes, and so have we: in the HealthManager's answer
+/// storages are in order of name and a virtual storage without one has no key; in the supervisor's (and every
+/// [`Manager`](crate::manager::Manager)'s) every configured one is a key, with its storages in order of configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, actix::MessageResponse)]
 pub struct HealthyNodes(pub BTreeMap<VirtualStorage, Vec<Storage>>);

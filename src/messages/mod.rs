@@ -14,6 +14,7 @@
 //! | [`consensus::Subscribe`] | anybody | notifier | whether there was room | 1,000 subscribers |
 //! | [`consensus::ConsensusChanged`] | notifier | subscribers | - | the subscriber's mailbox; the last is retried |
 //! | [`election::GetPrimary`] | anybody | elector | the primary or why there is none | 1,024 lookups at once |
+//! | [`election::GetShard`] | anybody | elector | primary and secondaries of a virtual storage, or why not | 1,024 lookups at once |
 //! | [`control::Leave`] | supervisor | HealthManager | once its row is removed | once |
 //! | [`control::GetRestarts`] | anybody | guardian | restarts by actor | mailbox |
 //!

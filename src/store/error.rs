@@ -18,6 +18,9 @@ pub enum StoreOp {
     ElectionFacts,
     PrimaryCas,
     PrimaryHistory,
+    ShardFacts,
+    ShardCas,
+    ShardHistory,
     RepositoryCreate,
     RepositoryDelete,
     RepositoryRename,
@@ -29,6 +32,9 @@ pub enum StoreOp {
     AssignmentsReplace,
     StorageUpdate,
     RepositoriesCount,
+    UpToDate,
+    ChangesListen,
+    ChangesSince,
 }
 
 impl StoreOp {
@@ -48,6 +54,9 @@ impl StoreOp {
             StoreOp::ElectionFacts => "election_facts",
             StoreOp::PrimaryCas => "primary_cas",
             StoreOp::PrimaryHistory => "primary_history",
+            StoreOp::ShardFacts => "shard_facts",
+            StoreOp::ShardCas => "shard_cas",
+            StoreOp::ShardHistory => "shard_history",
             StoreOp::RepositoryCreate => "repository_create",
             StoreOp::RepositoryDelete => "repository_delete",
             StoreOp::RepositoryRename => "repository_rename",
@@ -59,6 +68,9 @@ impl StoreOp {
             StoreOp::AssignmentsReplace => "assignments_replace",
             StoreOp::StorageUpdate => "storage_update",
             StoreOp::RepositoriesCount => "repositories_count",
+            StoreOp::UpToDate => "up_to_date",
+            StoreOp::ChangesListen => "changes_listen",
+            StoreOp::ChangesSince => "changes_since",
         }
     }
 }
@@ -85,6 +97,9 @@ pub enum StoreErrorKind {
     NotMigrated(Vec<String>),
     /// A newer version of this software has migrated the database. Holds the migrations unknown here.
     NewerSchema(Vec<String>),
+    /// A Praefect made the database, but not one of release 16.7, or it was changed since. Holds every difference. Nothing
+    /// was changed.
+    SchemaDiffers(Vec<String>),
     /// The server takes no writes (a standby, or a file without write permission).
     ReadOnly,
     /// Somebody holds the database's lock beyond the deadline.
@@ -111,6 +126,7 @@ impl StoreErrorKind {
             StoreErrorKind::TooOld { .. } => "too_old",
             StoreErrorKind::NotMigrated(_) => "not_migrated",
             StoreErrorKind::NewerSchema(_) => "newer_schema",
+            StoreErrorKind::SchemaDiffers(_) => "schema_differs",
             StoreErrorKind::ReadOnly => "read_only",
             StoreErrorKind::Locked => "locked",
             StoreErrorKind::Timeout => "timeout",
@@ -165,6 +181,7 @@ impl StoreError {
             | StoreErrorKind::TooOld { .. }
             | StoreErrorKind::NotMigrated(_)
             | StoreErrorKind::NewerSchema(_)
+            | StoreErrorKind::SchemaDiffers(_)
             | StoreErrorKind::BadRow(_)
             | StoreErrorKind::Other => false,
         }
@@ -191,6 +208,9 @@ impl fmt::Display for StoreError {
             }
             StoreErrorKind::NewerSchema(names) => {
                 write!(f, "a newer version has migrated the database; unknown here: {}", names.join(", "))
+            }
+            StoreErrorKind::SchemaDiffers(differences) => {
+                write!(f, "the database is not as Praefect 16.7 leaves it: {}", differences.join("; "))
             }
             StoreErrorKind::ReadOnly => f.write_str("the database is read-only"),
             StoreErrorKind::Locked => f.write_str("the database is locked by somebody else"),

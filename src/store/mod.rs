@@ -6,11 +6,13 @@
 //! What implementers owe, held by `testing::store_suite`: every method is one transaction; every wait is bounded;
 //! stamps and ages are the database's own; whatever changes a repository's replicas, generations, marks or
 //! assignments locks its row first and raises `facts_version`; whatever changes its primary takes a new epoch and
-//! leaves a row of history.
+//! leaves a row of history; whatever changes who is up to date is told to those who listen or poll ([`ChangeFeed`]).
 
 mod error;
+mod feed;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
+mod shard;
 mod types;
 
 pub mod memory;
@@ -21,8 +23,10 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod statement;
 
-pub use crate::core::election::Target;
+pub use crate::core::{election::Target, synced::Scope};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
+pub use feed::{Change, ChangeFeed, ChangeKind, FeedPosition, Listener, Polled, UpToDate};
+pub use shard::{ShardExpected, ShardProposal, ShardSnapshot, ShardStore};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
     Outcome, PrimaryChange, Proposal, Refused, Registered, Registration, RepositoriesCount, StorageChange,
@@ -146,5 +150,5 @@ pub trait CensusStore: Send + Sync {
 }
 
 /// All ports at once.
-pub trait Store: HealthStore + ElectionStore + RepositoryStore + CensusStore {}
-impl<T: HealthStore + ElectionStore + RepositoryStore + CensusStore> Store for T {}
+pub trait Store: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed {}
+impl<T: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed> Store for T {}

@@ -7,12 +7,12 @@
 #![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite decides its outcomes between statements"))]
 
 use super::{
-    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, StoreError,
-    StoreErrorKind, StoreOp, StoredSettings,
+    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, ShardSnapshot,
+    StoreError, StoreErrorKind, StoreOp, StoredSettings,
 };
 use crate::core::{
     consensus::{HealthFacts, MemberRow, Opinion, SupervisorRow, VoteRow},
-    election::{ElectionFacts, ReplicaFacts},
+    election::{ElectionFacts, Lags, RecordedShard, ReplicaFacts, ShardFacts, StorageAttributes},
     epoch::{Epoch, Era, FactsVersion, Generation},
     ids::{Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
     time::{Age, DatabaseTime},
@@ -159,6 +159,79 @@ impl From<ElectionDoc> for ElectionSnapshot {
             members: doc.members.into_iter().filter_map(MemberDoc::row).collect(),
         };
         ElectionSnapshot { facts, settings: doc.settings }
+    }
+}
+
+/// What a storage lacks, as the databases count it: the sums, and what each storage has.
+#[derive(Deserialize)]
+struct LagsDoc {
+    expected: Option<i64>,
+    held: Vec<HeldDoc>,
+}
+
+#[derive(Deserialize)]
+struct HeldDoc {
+    storage: Foreign<Storage>,
+    held: i64,
+}
+
+#[derive(Deserialize)]
+struct AttributesDoc {
+    storage: Storage,
+    #[serde(flatten)]
+    attributes: StorageAttributes,
+}
+
+/// The row of a virtual storage; a storage that we do not allow is refused, for somebody may be writing to it.
+#[derive(Deserialize)]
+struct RecordedDoc {
+    storage: Storage,
+    demoted: bool,
+    #[serde(deserialize_with = "optional_epoch")]
+    epoch: Option<Epoch>,
+    elected_age: Option<Age>,
+}
+
+/// The facts of one virtual storage; `lags` is NULL if they were not asked for.
+#[derive(Deserialize)]
+pub(super) struct ShardDoc {
+    at: DatabaseTime,
+    settings: StoredSettings,
+    era: Era,
+    virtual_storage: VirtualStorage,
+    recorded: Option<RecordedDoc>,
+    attributes: Vec<AttributesDoc>,
+    lags: Option<LagsDoc>,
+    votes: Vec<VoteDoc>,
+    supervisors: Vec<SupervisorRow>,
+}
+
+impl From<ShardDoc> for ShardSnapshot {
+    fn from(doc: ShardDoc) -> ShardSnapshot {
+        let lags = |LagsDoc { expected, held }| Lags {
+            expected,
+            held: held.into_iter().filter_map(|row: HeldDoc| Some((row.storage.0?, row.held))).collect(),
+        };
+        let recorded = |RecordedDoc { storage, demoted, epoch, elected_age }| RecordedShard {
+            storage,
+            demoted,
+            epoch,
+            elected_age,
+        };
+        let facts = ShardFacts {
+            cluster: doc.settings.cluster.clone(),
+            virtual_storage: doc.virtual_storage,
+            recorded: doc.recorded.map(recorded),
+            era: doc.era,
+            at: doc.at,
+            attributes: doc.attributes.into_iter().map(|row| (row.storage, row.attributes)).collect(),
+            lags: doc.lags.map(lags),
+            health: HealthFacts {
+                votes: doc.votes.into_iter().filter_map(VoteDoc::row).collect(),
+                supervisors: doc.supervisors,
+            },
+        };
+        ShardSnapshot { facts, settings: doc.settings }
     }
 }
 

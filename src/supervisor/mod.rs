@@ -4,14 +4,20 @@
 //! handler, no runtime of its own. All its actors live on the arbiter that started it, for waking another thread costs
 //! a hundred times what a message on the same one does. Two supervisors fit in one process.
 
+mod electing;
+mod manager;
 mod open;
 mod repositories;
+mod synced;
+mod watching;
 mod wiring;
 
+pub use synced::CachedStorages;
+pub use watching::{HealthClients, HealthWatch};
 pub use wiring::Ports;
 
 use crate::{
-    actors::{Cells, Guardian, NodeHandle, Relay, healthy_nodes, works_in_rounds},
+    actors::{Cells, Guardian, NodeHandle, Relay, SyncedTable, works_in_rounds},
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
@@ -22,13 +28,14 @@ use crate::{
         settings::Settings,
     },
     error::Error,
+    manager::ConsistentStorages,
     messages::{
         consensus::{ConsensusChanged, Subscribe},
         control::{GetRestarts, Leave, StopAll},
-        election::GetPrimary,
+        election::{GetPrimary, GetShard},
         health::{HealthyNodes, Tick},
     },
-    store::{Store, StoredSettings},
+    store::{HealthStore, Store, StoredSettings},
     telemetry::{self, Meter, MeteredStore},
     transport::Transport,
 };
@@ -52,6 +59,8 @@ type DefaultConnection = ();
 /// takes its row and votes away at once.
 pub struct Supervisor<C = DefaultConnection> {
     inner: Arc<Inner<C>>,
+    storages: Arc<dyn ConsistentStorages>,
+    lot: manager::Lot,
 }
 
 struct Inner<C> {
@@ -64,10 +73,12 @@ struct Inner<C> {
     tick: Relay<Tick>,
     leave: Relay<Leave>,
     elector: Relay<GetPrimary>,
+    shards: Relay<GetShard>,
     subscribe: Relay<Subscribe>,
     meter: Meter,
     /// Repositories are counted for one caller at a time.
     counting: Semaphore,
+    synced: Arc<SyncedTable>,
     cluster: ClusterId,
 }
 
@@ -115,18 +126,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         config.validate()?;
         let began = Instant::now();
         let ports = Ports { store: MeteredStore::around(ports.store, &ports.meter), ..ports };
-        let stored = match timeout(config.start_timeout, ports.store.settings_seed(&config.settings)).await {
-            Ok(stored) => stored?,
-            Err(_) => {
-                let reason = "the database did not answer".to_owned();
-                return Err(Error::NotReady { waited: config.start_timeout, reason });
-            }
-        };
-        report_differences(&config.settings, &stored.settings);
+        let stored = settled(&config, ports.store.as_ref()).await?;
         if let Some(problem) = too_slow_for(config.heartbeat, &stored.settings) {
             return Err(ConfigError { problems: vec![problem] }.into());
         }
-        let supervisor = Supervisor { inner: Arc::new(wiring::wire(&config, ports, stored)?) };
+        let inner = Arc::new(wiring::wire(&config, ports, stored)?);
+        let storages = synced::CachedStorages::new(inner.store.clone(), inner.synced.clone(), inner.request_timeout);
+        let supervisor = Supervisor { inner, storages: Arc::new(storages), lot: Arc::new(repositories::lot) };
         if let Err(error) = supervisor.ready(began + config.start_timeout, &config).await {
             supervisor.stop().await;
             return Err(error);
@@ -183,19 +189,32 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if let Some(end) = self.ended() {
             return Err(end);
         }
-        // The elector keeps its own deadline; this one is for an elector that is being rebuilt.
+        self.asked(self.inner.elector.send(GetPrimary(target.clone()))).await
+    }
+
+    /// The elector keeps its own deadline; this one is for an elector that is being rebuilt.
+    async fn asked<T>(&self, question: impl Future<Output = Option<Result<T, Error>>>) -> Result<T, Error> {
         let limit = self.inner.request_timeout + Duration::from_millis(100);
-        match timeout(limit, self.inner.elector.send(GetPrimary(target.clone()))).await {
+        match timeout(limit, question).await {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(Error::Stopped),
             Err(_) => Err(Error::Timeout(limit)),
         }
     }
 
-    /// Who is up, as this supervisor itself sees it. Routing uses this.
+    /// Who is up, as this supervisor itself sees it. Routing uses this. Every configured virtual storage is a key, with
+    /// its storages in order of configuration, perhaps none; the HealthManager's own answer ([`GetHealthyNodes`]) leaves
+    /// out virtual storages without any.
+    ///
+    /// [`GetHealthyNodes`]: crate::messages::health::GetHealthyNodes
     #[must_use]
     pub fn healthy_nodes(&self) -> HealthyNodes {
-        healthy_nodes(&self.inner.cells)
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        for node in &self.inner.nodes {
+            let here = all.entry(node.node().virtual_storage.clone()).or_default();
+            here.extend(node.is_healthy().then(|| node.storage().clone()));
+        }
+        HealthyNodes(all)
     }
 
     /// The last published consensus. Election uses this, read afresh from the database.
@@ -289,6 +308,15 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     }
 }
 
+/// The settings in force, seeded if they are the first.
+async fn settled<S: HealthStore + ?Sized>(config: &Config, store: &S) -> Result<StoredSettings, Error> {
+    let waited = config.start_timeout;
+    let answer = timeout(waited, store.settings_seed(&config.settings)).await;
+    let stored = answer.map_err(|_| Error::NotReady { waited, reason: "the database did not answer".to_owned() })??;
+    report_differences(&config.settings, &stored.settings);
+    Ok(stored)
+}
+
 /// A heartbeat that the settings in force would take for a death. Rounds have their own relation.
 fn too_slow_for(heartbeat: Duration, settings: &Settings) -> Option<Problem> {
     let late = heartbeat.saturating_mul(3) >= settings.voter_ttl && !works_in_rounds(settings.profile);
@@ -325,7 +353,7 @@ fn ended_as(end: Worry) -> Error {
 
 impl<C> Clone for Supervisor<C> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), storages: Arc::clone(&self.storages), lot: Arc::clone(&self.lot) }
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
             let options = PostgresOptions {
                 migrate: database.migrate,
                 pool_size: database.pool_size as usize,
+                session_pooled: database.session_pooled,
                 ..PostgresOptions::default()
             };
             Ok(Arc::new(PostgresStore::connect(database.url.expose(), options).await?))

@@ -155,29 +155,6 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         self.within(self.inner.store.storage_update(node, change)).await
     }
 
-    /// A node that may serve a read: up as this supervisor sees it, and up to date; by lot among several, the primary
-    /// if there is none. Errors: as [`Supervisor::primary`].
-    pub async fn synced_node(&self, target: &Target) -> Result<NodeHandle<C>, Error> {
-        let facts = self.repository(target).await?.facts;
-        let current = facts.replicas.iter().filter(|replica| facts.generation == Some(replica.generation));
-        let serving: Vec<&NodeHandle<C>> = current
-            .filter_map(|replica| self.node(&NodeId::new(facts.virtual_storage.clone(), replica.storage.clone())))
-            .filter(|handle| handle.is_healthy())
-            .collect();
-        let pick = usize::try_from(lot()).unwrap_or(0).checked_rem(serving.len()).unwrap_or(0);
-        if let Some(handle) = serving.get(pick) {
-            self.inner.meter.read_routed(handle.node());
-            return Ok((*handle).clone());
-        }
-        let primary = self.primary(target).await?;
-        let node = NodeId::new(primary.virtual_storage, primary.storage.clone());
-        let handle = self.node(&node).filter(|handle| handle.is_healthy()).cloned();
-        if handle.is_some() {
-            self.inner.meter.read_routed(&node);
-        }
-        handle.ok_or(Error::PrimaryNotHealthy { storage: primary.storage, epoch: primary.epoch })
-    }
-
     /// Counts all repositories by primary, and those that nobody could lead now, and tells the meter. It reads them all:
     /// call it once a minute or so, never on a scrape (Praefect's collectors did, and starved its health checks). However
     /// often it is called, one count runs at a time. Errors: [`Error::Busy`] while one runs; [`Error::StoreUnavailable`]
@@ -209,7 +186,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     }
 
     /// A virtual storage that is named must be configured here.
-    fn known(&self, target: &Target) -> Result<(), Error> {
+    pub(super) fn known(&self, target: &Target) -> Result<(), Error> {
         match target {
             Target::Path(named, _) if self.configured(named).is_empty() => {
                 Err(Error::VirtualStorageNotFound(named.clone()))
@@ -219,7 +196,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     }
 
     /// The storages of a virtual storage that are configured here.
-    fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
+    pub(super) fn configured(&self, virtual_storage: &VirtualStorage) -> BTreeSet<Storage> {
         let here = self.inner.nodes.iter().filter(|handle| handle.node().virtual_storage == *virtual_storage);
         here.map(|handle| handle.storage().clone()).collect()
     }
@@ -249,6 +226,6 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 }
 
 /// A lot, for ties that do not matter.
-fn lot() -> u64 {
+pub(super) fn lot() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }

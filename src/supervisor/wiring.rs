@@ -1,10 +1,12 @@
 //! Builds the actors from a configuration and its ports, and hands each its neighbours.
 
-use super::Inner;
+use super::{
+    Inner, electing,
+    watching::{Watched, Watchers, Watching},
+};
 use crate::{
     actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeHandle,
-        NodeSpec, Notifier, PerRepositoryElector, Relay, Subscribers, WatchedNode, works_in_rounds,
+        Cells, ChildSpec, Follower, FollowerConfig, Guardian, NodeHandle, Notifier, Relay, Subscribers, SyncedTable,
     },
     config::{Config, ConfigError, Problem, Secret},
     core::{
@@ -13,7 +15,7 @@ use crate::{
     },
     error::Error,
     store::{Store, StoredSettings},
-    telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
+    telemetry::Meter,
     transport::{Link, NodeAddress, Transport},
 };
 use actix::prelude::*;
@@ -60,70 +62,27 @@ pub(super) fn wire<T: Transport>(
     let meter = ports.meter;
     let name = supervisor_name(config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-    let rounds = works_in_rounds(stored.settings.profile);
-    let (tick, leave, elector, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
-    let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
-
-    let (mut children, mut handles, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    let watching = Watching {
+        config,
+        name: name.clone(),
+        settings: &stored.settings,
+        cells: &cells,
+        store: ports.store.clone(),
+        latency: ports.transport.latency(),
+        meter: meter.clone(),
+    };
     // Hard evidence is confirmed by a second probe; the second on top is for an actor that is being rebuilt.
     let check_limit = config.health.timeout * 2 + Duration::from_secs(1);
-    let latency = ports.transport.latency();
+    let (mut handles, mut watched) = (Vec::new(), Vec::new());
     for OpenedNode { node, address, token, link } in opened {
-        let (probe, round, health, check) = (Relay::vacant(), Relay::vacant(), Relay::vacant(), Relay::vacant());
+        let (health, check) = (Relay::vacant(), Relay::vacant());
         let local = cells.local.subscribe();
         let handle = NodeHandle::new(node.clone(), address, &link, local, health.clone(), check.clone());
         handles.push(handle.with_token(token).with_check_limit(check_limit));
-        watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
-        let probes = MeteredProbe::around(link.probe, &node, &meter);
-        let spec = NodeSpec {
-            node,
-            probe: probes,
-            thresholds: config.health.thresholds,
-            timeout: config.health.timeout,
-            interval: (!rounds).then_some(config.health.interval),
-            watch: !rounds,
-            reports: reports.clone(),
-            rounds: round_reports.clone(),
-            errors: config.health.errors,
-            traffic: link.traffic,
-            latency: Arc::clone(&latency),
-            cell: NodeCell::default(),
-        };
-        let label = format!("node {}", spec.node);
-        children.push(ChildSpec::new(
-            label,
-            move || NodeActor::new(spec.clone()),
-            move |address: &Addr<NodeActor>| {
-                probe.set(address.clone().recipient());
-                round.set(address.clone().recipient());
-                health.set(address.clone().recipient());
-                check.set(address.clone().recipient());
-            },
-        ));
+        watched.push(Watched { node, probe: link.probe, traffic: link.traffic, health, check });
     }
-    let manager = HealthManagerConfig {
-        name: name.clone(),
-        address: config.listen.clone(),
-        heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
-        // One call that hangs must not be a whole lapse.
-        store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
-        round_timeout: config.health.timeout,
-        store: ports.store.clone(),
-        cells: Arc::clone(&cells),
-        nodes: watched,
-    };
-    let places = (tick.clone(), leave.clone(), reports, round_reports);
-    let beats = meter.clone();
-    children.push(ChildSpec::new(
-        HEALTH_MANAGER,
-        move || HealthManager::new(manager.clone()).metered(beats.clone()),
-        move |address: &Addr<HealthManager>| {
-            places.0.set(address.clone().recipient());
-            places.1.set(address.clone().recipient());
-            places.2.set(address.clone().recipient());
-            places.3.set(address.clone().recipient());
-        },
-    ));
+    let Watchers { mut children, tick, leave } = watching.of(watched);
+    let (elector, shards, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     let skips = meter.clone();
     children.push(ChildSpec::new(
@@ -131,20 +90,27 @@ pub(super) fn wire<T: Transport>(
         move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
-    let electing = ElectorConfig {
-        store: ports.store.clone(),
+    children.push(electing::child(
+        config,
+        &ports.store,
+        &stored.cluster,
         name,
-        voter: cells.voter.subscribe(),
-        virtual_storages: Some(config.virtual_storages.iter().map(|cluster| cluster.name.clone()).collect()),
-        timeout: config.request_timeout,
-        lot: ElectorConfig::random_lot,
-    };
-    let place = elector.clone();
-    children.push(ChildSpec::new(
-        "elector",
-        move || PerRepositoryElector::new(electing.clone()),
-        move |address: &Addr<PerRepositoryElector>| place.set(address.clone().recipient()),
+        &cells,
+        (elector.clone(), shards.clone()),
     ));
+    let feed = &config.feed;
+    let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());
+    if feed.entries > 0 {
+        let following = FollowerConfig {
+            feed: ports.store.clone(),
+            table: Arc::clone(&synced),
+            ttl: feed.ttl,
+            check: feed.check,
+            poll: feed.poll,
+            connect: config.request_timeout,
+        };
+        children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
+    }
     Ok(Inner {
         heartbeat: config.heartbeat,
         request_timeout: config.request_timeout,
@@ -157,7 +123,9 @@ pub(super) fn wire<T: Transport>(
         tick,
         leave,
         elector,
+        shards,
         subscribe,
+        synced,
         cluster: stored.cluster,
     })
 }
@@ -182,7 +150,7 @@ pub(super) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The configured name, else `host:listen` (seed: `GeneratePraefectName`).
-fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
+pub(super) fn supervisor_name(config: &Config) -> Result<SupervisorName, ConfigError> {
     if let Some(name) = &config.name {
         return Ok(name.clone());
     }

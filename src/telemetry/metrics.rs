@@ -83,6 +83,20 @@ pub const UNAVAILABLE_REPOSITORIES: Metric = Metric {
     help: "Repositories without a replica that is healthy, up to date and not to be deleted, as last counted by \
            `repositories_count`; none if that failed",
 };
+/// Praefect's. A lookup that passes the memory by counts as a miss, and is not kept, as there.
+pub const SYNCED_ACCESS: Metric = Metric {
+    name: "gitaly_praefect_uptodate_storages_cache_access_total",
+    kind: Kind::Counter,
+    labels: &["virtual_storage", "type"],
+    help: "Lookups of who is up to date in memory (hit, miss), answers that were kept (populate) and forgotten (evict)",
+};
+/// Praefect's, with the two states that its later versions tell.
+pub const LISTENER_RECONNECTS: Metric = Metric {
+    name: "gitaly_praefect_notifications_reconnects_total",
+    kind: Kind::Counter,
+    labels: &["state"],
+    help: "How often the database began to be listened to for changes (connected) and ceased to be (disconnected)",
+};
 /// Probes by outcome: misconfigured nodes and trouble of our own show here.
 pub const PROBES: Metric = Metric {
     name: "quorate_probes_total",
@@ -184,6 +198,8 @@ pub const ALL: &[&Metric] = &[
     &READ_DISTRIBUTION,
     &PRIMARIES,
     &UNAVAILABLE_REPOSITORIES,
+    &SYNCED_ACCESS,
+    &LISTENER_RECONNECTS,
     &PROBES,
     &NODE_VERDICT,
     &NODE_VOTES,

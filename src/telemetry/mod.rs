@@ -25,10 +25,11 @@ use crate::{
     config::ConfigError,
     core::{
         consensus::{Consensus, Opinion},
-        election::{Primary, Reason},
+        election::{Primary, Reason, ShardElection},
+        epoch::Epoch,
         error_tracker::Traffic,
         evidence::{Evidence, Hard},
-        ids::{NodeId, Storage, SupervisorName, Voter},
+        ids::{NodeId, Storage, SupervisorName, VirtualStorage, Voter},
         monitor::Worry,
         quorum::Verdict,
     },
@@ -126,7 +127,7 @@ pub(crate) fn primary_changed(primary: &Primary, previous: Option<&Storage>, why
     info!(
         virtual_storage = %primary.virtual_storage,
         relative_path = %primary.relative_path,
-        repository_id = primary.repository.0,
+        repository_id = primary.repository.map(|repository| repository.0),
         current_primary = %primary.storage,
         previous_primary = previous.map_or("", Storage::as_str),
         epoch = primary.epoch.map(|epoch| epoch.to_string()),
@@ -136,6 +137,26 @@ pub(crate) fn primary_changed(primary: &Primary, previous: Option<&Storage>, why
 }
 pub(crate) fn primary_demoted(repository: crate::core::ids::RepositoryId, from: &Storage, why: Reason) {
     info!(repository_id = repository.0, primary = %from, why = why.as_str(), "demoting primary node");
+}
+
+pub(crate) fn shard_elected(virtual_storage: &VirtualStorage, election: &ShardElection, epoch: Epoch) {
+    let candidates: Vec<&str> = election.candidates.keys().map(Storage::as_str).collect();
+    info!(
+        %virtual_storage,
+        candidates = candidates.join(","),
+        new_primary = %election.to,
+        previous_primary = election.from.as_ref().map_or("", Storage::as_str),
+        fallback_choice = election.fallback,
+        %epoch,
+        why = election.why.as_str(),
+        "new primary selected"
+    );
+}
+pub(crate) fn shard_demoted(virtual_storage: &VirtualStorage, from: &Storage, why: Reason) {
+    info!(%virtual_storage, primary = %from, why = why.as_str(), "demoting primary node");
+}
+pub(crate) fn local_primary_changed(virtual_storage: &VirtualStorage, previous: &Storage, current: &Storage) {
+    info!(%virtual_storage, previous_primary = %previous, current_primary = %current, "primary node changed");
 }
 
 pub(crate) fn settings_differ(problems: &ConfigError) {
@@ -157,6 +178,17 @@ pub(crate) fn actor_died(name: &str, panicked: bool, restarts: u64, pause: Durat
 
 pub(crate) fn subscriber_is_slow(skipped: u64) {
     debug!(skipped, "a subscriber missed intermediate revisions");
+}
+
+pub(crate) fn listening() {
+    info!("listening for changes");
+}
+pub(crate) fn listening_interrupted(error: &StoreError) {
+    // Praefect's text, on which operators match.
+    warn!(error = %Causes(error), "listening was interrupted");
+}
+pub(crate) fn polling(why: &str, interval: Duration) {
+    info!(why, interval_ms = interval.as_millis(), "polling for changes instead of listening");
 }
 
 /// An error with everything beneath it, in one line.

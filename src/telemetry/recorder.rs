@@ -10,6 +10,7 @@ use crate::{
         evidence::Evidence,
         ids::{NodeId, VirtualStorage},
         quorum::{QuorumPolicy, Verdict},
+        synced::Counts,
     },
     store::{RepositoriesCount, StoreErrorKind, StoreOp},
 };
@@ -169,6 +170,23 @@ impl Meter {
         for named in virtual_storages {
             tell(&metrics::UNAVAILABLE_REPOSITORIES, &[named], unavailable.get(named).copied().unwrap_or(0));
         }
+    }
+
+    /// What became of lookups of who is up to date.
+    pub(crate) fn synced_accesses(&self, virtual_storage: &VirtualStorage, more: Counts) {
+        let Some(to) = self.to() else { return };
+        let Counts { hit, miss, populate, evict } = more;
+        for (kind, by) in [("hit", hit), ("miss", miss), ("populate", populate), ("evict", evict)] {
+            if by > 0 {
+                to.count(&metrics::SYNCED_ACCESS, &[virtual_storage.as_str(), kind], by);
+            }
+        }
+    }
+
+    /// The listener's connection: `connected` or `disconnected`.
+    pub(crate) fn listener(&self, state: &'static str) {
+        let Some(to) = self.to() else { return };
+        to.count(&metrics::LISTENER_RECONNECTS, &[state], 1);
     }
 
     pub(crate) fn store_answered(&self, op: StoreOp, took: Duration, error: Option<&StoreErrorKind>) {

@@ -5,14 +5,14 @@ use crate::{
     core::{
         election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, Store, StoreOp, StoredSettings, Target, VoteBatch,
-        VotesWritten,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, Store, StoreOp, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -43,6 +43,34 @@ impl MeteredStore {
     }
 }
 
+impl MeteredStore {
+    /// Every elector commits through the store, so here elections are counted.
+    fn counted<'a>(
+        &'a self,
+        virtual_storage: &'a VirtualStorage,
+        (from, to): (Option<&'a Storage>, Option<&'a Storage>),
+        why: &'a str,
+        answer: Answer<'a, CasOutcome>,
+    ) -> Answer<'a, CasOutcome> {
+        Box::pin(async move {
+            let answer = answer.await;
+            let outcome = match &answer {
+                Ok(CasOutcome::Won { .. }) if to.is_some() => "elected",
+                Ok(CasOutcome::Won { .. }) => "demoted",
+                Ok(CasOutcome::Lost) => "lost",
+                Ok(CasOutcome::EraChanged) => "era_changed",
+                Err(_) => "failed",
+            };
+            self.meter.election(virtual_storage, outcome, why);
+            if outcome == "elected" && why == Reason::Unhealthy.as_str() {
+                let from = from.map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
+                from.iter().for_each(|from| self.meter.failed_over(from));
+            }
+            answer
+        })
+    }
+}
+
 impl HealthStore for MeteredStore {
     fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
         self.timed(StoreOp::SettingsSeed, self.inner.settings_seed(wanted))
@@ -67,32 +95,44 @@ impl HealthStore for MeteredStore {
     }
 }
 
+impl ChangeFeed for MeteredStore {
+    fn up_to_date<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<UpToDate>> {
+        self.timed(StoreOp::UpToDate, self.inner.up_to_date(target))
+    }
+    /// Timed until it listens; what it hears later is nobody's question.
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.timed(StoreOp::ChangesListen, self.inner.listen())
+    }
+    fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
+        self.timed(StoreOp::ChangesSince, self.inner.changes_since(since))
+    }
+}
+
 impl ElectionStore for MeteredStore {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.timed(StoreOp::ElectionFacts, self.inner.election_facts(target))
     }
-    /// Every elector commits here, so here elections are counted.
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
-        Box::pin(async move {
-            let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal)).await;
-            let outcome = match &answer {
-                Ok(CasOutcome::Won { .. }) if proposal.to.is_some() => "elected",
-                Ok(CasOutcome::Won { .. }) => "demoted",
-                Ok(CasOutcome::Lost) => "lost",
-                Ok(CasOutcome::EraChanged) => "era_changed",
-                Err(_) => "failed",
-            };
-            let virtual_storage = &proposal.virtual_storage;
-            self.meter.election(virtual_storage, outcome, &proposal.why);
-            if outcome == "elected" && proposal.why == Reason::Unhealthy.as_str() {
-                let from = proposal.from.iter().map(|from| NodeId::new(virtual_storage.clone(), from.clone()));
-                from.for_each(|from| self.meter.failed_over(&from));
-            }
-            answer
-        })
+        let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal));
+        let change = (proposal.from.as_ref(), proposal.to.as_ref());
+        self.counted(&proposal.virtual_storage, change, &proposal.why, answer)
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl ShardStore for MeteredStore {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.timed(StoreOp::ShardFacts, self.inner.shard_facts(virtual_storage, lags))
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        let answer = self.timed(StoreOp::ShardCas, self.inner.shard_cas(proposal));
+        let change = (proposal.from.as_ref(), proposal.to.as_ref());
+        self.counted(&proposal.virtual_storage, change, &proposal.why, answer)
+    }
+    fn shard_history<'a>(&'a self, virtual_storage: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.timed(StoreOp::ShardHistory, self.inner.shard_history(virtual_storage, limit))
     }
 }
 

@@ -5,8 +5,13 @@
 
 pub mod histories;
 pub mod inbox;
+pub mod manager;
+pub mod node;
 pub mod probe;
 #[cfg(feature = "grpc")]
 pub mod storage_node;
 pub mod store_suite;
 pub mod wait;
+
+pub use manager::MockManager;
+pub use node::MockNode;

@@ -1,6 +1,6 @@
 //! The elector, asked by message.
 
-use crate::world::{World, ms, name, node, path, storage, verdict, vs, write};
+use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs, write};
 use actix::Actor;
 use quorate::{
     Error,
@@ -15,6 +15,7 @@ use quorate::{
     error::GrpcCode,
     messages::election::GetPrimary,
     store::{HealthStore, Refused, StorageChange, StoreErrorKind, StoreOp},
+    testing::wait,
 };
 use std::sync::Arc;
 
@@ -268,7 +269,8 @@ async fn a_database_that_is_replaced_again_and_again_is_contended() {
     world.repository("r", &["g1", "g2"]).await;
     let primary = one.primary(&path("r")).await.unwrap();
     let names = [primary.storage.clone()].into();
-    let increment = async || one.generation_increment(primary.repository, primary.fence().as_ref(), &names).await;
+    let increment =
+        async || one.generation_increment(primary.repository.unwrap(), primary.fence().as_ref(), &names).await;
     world.store.replace_database();
     increment().await.expect("once is noticed, and started over");
     world.store.delay(ms(10));
@@ -317,10 +319,11 @@ async fn a_read_goes_to_a_node_that_is_up_and_up_to_date() {
     }
     assert_eq!(served.len(), 3);
     write(&one, &path("r"), &[primary.as_str()]).await.unwrap();
+    wait::until("the write's word came", LIMIT, || one.synced_counts()[&vs()].evict == 1).await;
     for _ in 0..50 {
         assert_eq!(one.synced_node(&path("r")).await.unwrap().storage(), &primary);
     }
     world.node(primary.as_str()).answers(DEAD);
     verdict(&one, primary.as_str(), Verdict::Unhealthy).await;
-    assert!(matches!(one.synced_node(&path("r")).await, Err(Error::PrimaryNotHealthy { .. })));
+    assert!(matches!(one.synced_node(&path("r")).await, Err(Error::NoHealthyNodes { .. })));
 }

@@ -221,6 +221,19 @@ async fn while_a_praefect_votes_every_heartbeat_stamps_every_row_and_then_no_mor
     assert_eq!(rows(), after, "at rest nothing but heartbeats is written");
 }
 
+#[actix::test]
+async fn in_profile_praefect_every_round_stamps_every_row_whoever_else_votes() {
+    let world = World::new(Profile::Praefect);
+    let one = world.supervisor("s1").await;
+    verdict(&one, "g1", Verdict::Healthy).await;
+    let young = |vote: &StoredVote| vote.contact_age.is_some_and(|age| age.is_within(ms(3_000)));
+    for _ in 0..5 {
+        tokio::time::sleep(ms(4_000)).await;
+        let votes = world.store.stored_votes();
+        assert!(!votes.is_empty() && votes.iter().all(young), "{votes:?}");
+    }
+}
+
 /// The same name, which was a Praefect's: its rows are ours from the registration on, and no reason to stamp anything.
 #[actix::test]
 async fn a_praefect_that_was_replaced_under_its_name_is_no_foreign_voter() {

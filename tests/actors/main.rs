@@ -1,11 +1,16 @@
 //! Actors by message injection, on a paused clock: no socket, no database, no luck.
 
+mod alone;
 mod drills;
 mod elections;
+mod feed;
 mod guardian;
 mod health;
+mod manager;
+mod mocks;
 mod nodes;
 mod notifier;
+mod shards;
 mod supervisor;
 mod traffic;
 mod watching;

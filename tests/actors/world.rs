@@ -1,7 +1,7 @@
 //! A cluster in one process: the memory store, scripted nodes, and as many supervisors as a story needs.
 
 use quorate::{
-    Config, Error, Ports, Supervisor,
+    Config, Error, HealthClients, Ports, Supervisor,
     core::{
         consensus::Opinion,
         election::Target,
@@ -14,6 +14,7 @@ use quorate::{
     telemetry::Meter,
     testing::probe::{ScriptedNode, ScriptedTransport},
     testing::wait,
+    transport::HealthProbe,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -73,6 +74,15 @@ impl World {
         self.transport.node(&format!("tcp://{name}:1"))
     }
 
+    /// A probe for each node, for those who watch without a supervisor.
+    pub(crate) fn clients(&self) -> HealthClients {
+        let probe = |name: &&str| {
+            let probe: Arc<dyn HealthProbe> = Arc::new(self.node(name));
+            (node(name), probe)
+        };
+        self.nodes.iter().map(probe).collect()
+    }
+
     pub(crate) async fn start(&self, name: &str) -> Result<Supervisor<u64>, Error> {
         self.assemble(self.config(name)).await
     }
@@ -116,5 +126,5 @@ pub(crate) async fn verdict(of: &Supervisor<u64>, about: &str, verdict: Verdict)
 pub(crate) async fn write(on: &Supervisor<u64>, target: &Target, acknowledged: &[&str]) -> Result<Generation, Error> {
     let primary = on.primary(target).await?;
     let names = acknowledged.iter().map(|name| storage(name)).collect();
-    on.generation_increment(primary.repository, primary.fence().as_ref(), &names).await
+    on.generation_increment(primary.repository.unwrap(), primary.fence().as_ref(), &names).await
 }

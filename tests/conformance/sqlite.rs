@@ -82,6 +82,18 @@ impl Foreign for Beside {
         let value = primary.map_or("NULL".to_owned(), |storage| format!("'{storage}'"));
         self.run(&format!("UPDATE repositories SET \"primary\" = {value} WHERE repository_id = {repository}"))
     }
+    fn shard<'a>(&'a self, virtual_storage: &'a VirtualStorage, primary: Option<&'a Storage>) -> BoxFuture<'a, ()> {
+        let sql = match primary {
+            Some(storage) => format!(
+                "INSERT INTO shard_primaries AS s (shard_name, node_name, elected_by_praefect, elected_at)
+                 VALUES ('{virtual_storage}', '{storage}', 'praefect', CAST(unixepoch('subsec') * 1000 AS INTEGER))
+                 ON CONFLICT (shard_name) DO UPDATE SET node_name = excluded.node_name, demoted = excluded.demoted,
+                    elected_by_praefect = excluded.elected_by_praefect, elected_at = excluded.elected_at"
+            ),
+            None => format!("UPDATE shard_primaries SET demoted = true WHERE shard_name = '{virtual_storage}'"),
+        };
+        self.run(&sql)
+    }
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()> {
         let value = generation.map_or("NULL".to_owned(), |generation| generation.to_string());
         self.run(&format!("UPDATE repositories SET generation = {value} WHERE repository_id = {repository}"))

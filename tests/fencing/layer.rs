@@ -100,6 +100,8 @@ async fn a_primary_without_an_epoch_cannot_even_be_attached() {
     let mut metadata = tonic::metadata::MetadataMap::new();
     let error = attach(&Primary { epoch: None, ..primary("g1", 1) }, &mut metadata).unwrap_err();
     assert!(error.to_string().contains("has no epoch") && metadata.is_empty(), "{error}");
+    let error = attach(&Primary { repository: None, ..primary("g1", 1) }, &mut metadata).unwrap_err();
+    assert!(error.to_string().contains("has no number of a repository") && metadata.is_empty(), "{error}");
 }
 
 #[tokio::test]

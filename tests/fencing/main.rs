@@ -27,7 +27,7 @@ fn storage(name: &str) -> Storage {
 fn primary(name: &str, number: i64) -> Primary {
     Primary {
         cluster: ClusterId::new("blue").unwrap(),
-        repository: RepositoryId(7),
+        repository: Some(RepositoryId(7)),
         virtual_storage: VirtualStorage::new("v").unwrap(),
         relative_path: RelativePath::new("a.git").unwrap(),
         storage: storage(name),

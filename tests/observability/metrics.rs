@@ -104,7 +104,11 @@ async fn nothing_is_missing(profile: Profile) {
     world.node("g3").panics(false);
     tokio::time::sleep(ms(5_000)).await;
 
-    let all: BTreeSet<&str> = m::ALL.iter().map(|metric| metric.name).collect();
+    let mut all: BTreeSet<&str> = m::ALL.iter().map(|metric| metric.name).collect();
+    if profile == Profile::Praefect {
+        // It keeps nothing in memory, so nothing is listened to.
+        all.remove(m::LISTENER_RECONNECTS.name);
+    }
     assert_eq!(recording.names(), all, "{profile:?}");
     let leaked: Vec<_> = recording.labels().into_iter().filter(|label| label.contains("secret")).collect();
     assert!(leaked.is_empty(), "no repository is a label: {leaked:?}");
@@ -123,6 +127,32 @@ async fn every_metric_has_values_with_fast_probes() {
 #[actix::test]
 async fn every_metric_has_values_in_rounds() {
     nothing_is_missing(Profile::Praefect).await;
+}
+
+#[actix::test]
+async fn lookups_of_who_is_up_to_date_and_the_listener_are_counted() {
+    let (world, recording) = metered(Profile::Default);
+    let one = world.supervisor("s1").await;
+    world.repository("r", &["g1", "g2"]).await;
+    let listener = |state: &str| recording.value(&m::LISTENER_RECONNECTS, &[state]);
+    let accesses = |kind: &str| recording.value(&m::SYNCED_ACCESS, &["v", kind]).unwrap_or_default();
+    wait::until("it listens", LIMIT, || listener("connected") == Some(1.0)).await;
+    wait::until_async("an answer from memory", LIMIT, async || {
+        one.synced_node(&path("r")).await.unwrap();
+        accesses("hit") >= 1.0
+    })
+    .await;
+    let evicted = accesses("evict");
+    assert!(accesses("miss") >= 1.0);
+    assert_eq!(accesses("populate") - evicted, 1.0, "one answer is kept");
+    assert_eq!(listener("disconnected"), None);
+    world.store.cut_listeners();
+    wait::until("it listens again", LIMIT, || listener("connected") == Some(2.0)).await;
+    assert_eq!(
+        (listener("disconnected"), accesses("evict")),
+        (Some(1.0), evicted + 1.0),
+        "a purge counts what it drops"
+    );
 }
 
 #[actix::test]

@@ -10,6 +10,7 @@ mod error_tracker;
 mod histories;
 mod planted;
 mod scene;
+mod shard;
 mod window;
 
 use proptest::test_runner::{Config, FileFailurePersistence};

@@ -4,14 +4,14 @@ use quorate::{
     core::{
         election::Fence,
         epoch::{Epoch, FactsVersion, Generation},
-        ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
     },
     store::{
-        Answer, CasOutcome, CensusStore, Created, Deleted, ElectionSnapshot, ElectionStore, HealthSnapshot,
-        HealthStore, Heartbeat, NewRepository, Outcome, PrimaryChange, Proposal, Registered, Registration,
-        RepositoriesCount, RepositoryStore, StorageChange, StoredSettings, Target, VoteBatch, VotesWritten,
-        memory::MemoryStore,
+        Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
+        HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
+        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
+        StorageChange, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
     },
 };
 use std::{
@@ -99,6 +99,18 @@ impl HealthStore for Flawed {
     }
 }
 
+impl ChangeFeed for Flawed {
+    fn up_to_date<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<UpToDate>> {
+        self.inner.up_to_date(target)
+    }
+    fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
+        self.inner.listen()
+    }
+    fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
+        self.inner.changes_since(since)
+    }
+}
+
 impl ElectionStore for Flawed {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.inner.election_facts(target)
@@ -115,6 +127,18 @@ impl ElectionStore for Flawed {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl ShardStore for Flawed {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.inner.shard_facts(virtual_storage, lags)
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        self.inner.shard_cas(proposal)
+    }
+    fn shard_history<'a>(&'a self, of: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.inner.shard_history(of, limit)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A database with a door beside the store: raw SQL, to set what the original's tests set.
 
 use crate::support;
-use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
 use futures_util::future::BoxFuture;
 use quorate::{
     core::{
@@ -10,7 +10,8 @@ use quorate::{
     },
     store::{
         Answer, CasOutcome, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, PrimaryChange,
-        Proposal, Registered, Registration, Store, StoredSettings, Target, VoteBatch, VotesWritten,
+        Proposal, Registered, Registration, ShardProposal, ShardSnapshot, ShardStore, Store, StoredSettings, Target,
+        VoteBatch, VotesWritten,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -110,6 +111,23 @@ impl Lab {
         self.sql(&text).await;
     }
 
+    /// One probe of a Praefect: a success stamps both times, a failure the attempt alone.
+    pub(crate) async fn foreign_probe(&self, storage: &str, up: bool) {
+        let now = match self.kind {
+            Kind::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Kind::Postgres => "clock_timestamp()",
+        };
+        let (seen, kept) = if up { (now, "excluded") } else { ("NULL", "ns") };
+        self.sql(&format!(
+            "INSERT INTO node_status AS ns (praefect_name, shard_name, node_name, last_contact_attempt_at,
+                last_seen_active_at) VALUES ('praefect', 'v', '{storage}', {now}, {seen})
+             ON CONFLICT (praefect_name, shard_name, node_name) DO UPDATE SET
+                last_contact_attempt_at = excluded.last_contact_attempt_at,
+                last_seen_active_at = {kept}.last_seen_active_at"
+        ))
+        .await;
+    }
+
     /// Takes the lock that every commit about this repository needs, until the answer is dropped.
     pub(crate) async fn lock(&self, repository: RepositoryId) -> Lock {
         match self.kind {
@@ -125,6 +143,37 @@ impl Lab {
                     .batch_execute(&format!("SELECT 1 FROM repositories WHERE repository_id = {repository} FOR UPDATE"))
                     .await
                     .unwrap();
+                Lock::Postgres(client)
+            }
+        }
+    }
+
+    /// As if a column of stamps had been written so many seconds earlier.
+    pub(crate) async fn age(&self, table: &str, column: &str, seconds: u64, condition: &str) {
+        let by = match self.kind {
+            Kind::Sqlite => format!("{}", seconds * 1_000),
+            Kind::Postgres => format!("interval '{seconds} seconds'"),
+        };
+        self.sql(&format!("UPDATE {table} SET {column} = {column} - {by} WHERE {condition}")).await;
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn count(&self, table: &str) -> i64 {
+        let text = format!("SELECT count(*) AS n FROM {table}");
+        match self.kind {
+            Kind::Sqlite => diesel::sql_query(text).get_result::<Count>(&mut self.sqlite()).unwrap().n,
+            Kind::Postgres => support::raw(&self.url).await.query_one(&text, &[]).await.unwrap().get(0),
+        }
+    }
+
+    /// Takes the lock that every commit about virtual storage `v` needs.
+    pub(crate) async fn lock_shard(&self) -> Lock {
+        match self.kind {
+            Kind::Sqlite => self.lock(RepositoryId(0)).await,
+            Kind::Postgres => {
+                let client = support::raw(&self.url).await;
+                let lock = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('quorate:shard:v', 0))";
+                client.batch_execute(lock).await.unwrap();
                 Lock::Postgres(client)
             }
         }
@@ -147,6 +196,12 @@ impl Lab {
         connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
         connection
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    n: i64,
 }
 
 pub(crate) enum Lock {
@@ -219,6 +274,19 @@ impl ElectionStore for Watched {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl ShardStore for Watched {
+    fn shard_facts<'a>(&'a self, virtual_storage: &'a VirtualStorage, lags: bool) -> Answer<'a, ShardSnapshot> {
+        self.inner.shard_facts(virtual_storage, lags)
+    }
+    fn shard_cas<'a>(&'a self, proposal: &'a ShardProposal) -> Answer<'a, CasOutcome> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.inner.shard_cas(proposal)
+    }
+    fn shard_history<'a>(&'a self, of: &'a VirtualStorage, limit: u32) -> Answer<'a, Vec<PrimaryChange>> {
+        self.inner.shard_history(of, limit)
     }
 }
 

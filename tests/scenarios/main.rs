@@ -7,5 +7,6 @@ mod assignments;
 mod election;
 mod health;
 mod lab;
+mod shard;
 #[path = "../support/postgres.rs"]
 mod support;

@@ -1,8 +1,12 @@
 //! The fixture, and one file per topic.
 
+mod adoption;
+mod beside_a_praefect;
 mod connecting;
 mod drills;
+mod feed;
 mod operations;
+mod praefect;
 mod voters;
 
 pub(crate) use crate::postgres::{GUARDED, PASSWORD, cluster, raw};

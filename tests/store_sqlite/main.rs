@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod drills;
+mod feed;
 mod opening;
 mod processes;
 mod rules;
 mod support;
+#[path = "../support/synced.rs"]
+mod synced;

@@ -59,7 +59,14 @@ async fn without_leave_to_migrate_the_outstanding_ones_are_named() {
     let database = Database::new();
     let forbidden = SqliteOptions { migrate: false, ..options() };
     let StoreErrorKind::NotMigrated(names) = kind_of(&database.url(), forbidden).await else { panic!() };
-    let known = ["11-23-000001_praefect", "11-23-000002_quorate", "11-23-000003_operations", "11-24-000007_adoption"];
+    let known = [
+        "11-23-000001_praefect",
+        "11-23-000002_quorate",
+        "11-23-000003_operations",
+        "11-24-000004_shards",
+        "11-24-000005_changes",
+        "11-24-000007_adoption",
+    ];
     assert_eq!(names, known.map(|name| format!("2026-{name}")));
     assert_eq!(SqliteStore::pending_migrations(&database.url(), options()).await.unwrap(), names);
     drop(database.open().await);

@@ -45,7 +45,7 @@ struct PrimaryAnswer {
     storage: Storage,
     /// `era.number`: what a write has to name to count.
     epoch: Option<String>,
-    repository: RepositoryId,
+    repository: Option<RepositoryId>,
 }
 
 async fn primary<C: Clone + Send + Sync + 'static>(

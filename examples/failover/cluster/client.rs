@@ -122,7 +122,7 @@ impl Client {
         holders: &BTreeSet<Storage>,
     ) -> Result<Generation, Failure> {
         let fence = elected.primary.fence().ok_or("the primary has no epoch")?;
-        let repository = elected.primary.repository;
+        let repository = elected.primary.repository.ok_or("the primary is of no repository")?;
         let op = Op::GenerationIncrement { repository, fence, acknowledged: holders.clone() };
         self.supervisor()?.ask(ASK, op).await
     }

@@ -1,3 +1,5 @@
+DROP TRIGGER quorate_keep_channels ON settings;
+DROP FUNCTION quorate_keep_channels();
 CREATE OR REPLACE FUNCTION quorate_repository_create(
     storage_of text, path text, on_disk text, wanted_id bigint, replicas json, recorded text, assigned json
 ) RETURNS json LANGUAGE plpgsql VOLATILE AS $$

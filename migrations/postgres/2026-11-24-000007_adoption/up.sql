@@ -140,3 +140,13 @@ ALTER TABLE repositories ENABLE TRIGGER quorate_primaries_updated;
 INSERT INTO primary_changes (epoch, repository_id, previous, current)
 SELECT primary_epoch, repository_id, NULL, "primary" FROM repositories WHERE primary_epoch IS NOT NULL
 ON CONFLICT (epoch) DO NOTHING;
+
+-- A Praefect whose book is here reads along: its caches hear of changes from the first start on, until the settings are
+-- changed, whatever the configuration of the first of us says.
+CREATE FUNCTION quorate_keep_channels() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.praefect_notifications := NEW.praefect_notifications OR EXISTS (SELECT FROM schema_migrations);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER quorate_keep_channels BEFORE INSERT ON settings
+    FOR EACH ROW EXECUTE FUNCTION quorate_keep_channels();

@@ -81,8 +81,8 @@ impl Default for StorageAttributes {
 pub struct Primary {
     /// The cluster that the epoch belongs to.
     pub cluster: ClusterId,
-    /// The repository.
-    pub repository: RepositoryId,
+    /// The repository; `None` where the elector looked at its virtual storage alone and nobody knows the path.
+    pub repository: Option<RepositoryId>,
     /// Its virtual storage.
     pub virtual_storage: VirtualStorage,
     /// Its path, as clients know it.

@@ -9,13 +9,19 @@
 //! then random.
 
 mod facts;
+mod local;
 mod reason;
+mod virtual_storage;
 
 pub use facts::{ElectionFacts, Fence, Primary, ReplicaFacts, StorageAttributes, Target};
+pub use local::choose_local;
 pub use reason::{NoCandidate, Reason, Refusal, WaitReason};
+pub use virtual_storage::{
+    Lags, RecordedShard, ShardDecision, ShardElection, ShardFacts, decide_shard, shard_refusals,
+};
 
 use super::{
-    consensus::tally,
+    consensus::{SupervisorRow, tally},
     epoch::Epoch,
     ids::{NodeId, Storage, Voter},
     quorum::{QuorumPolicy, Verdict},
@@ -79,7 +85,7 @@ pub fn decide(facts: &ElectionFacts, settings: &Settings, proposer: &Voter, seed
     let Some(best) = candidates.iter().map(|(_, rank)| *rank).min() else {
         return without_candidate(facts, settings, proposer, why);
     };
-    if let Some(wait) = must_wait(facts, settings, proposer) {
+    if let Some(wait) = must_wait(&facts.supervisors, settings, proposer) {
         return Decision::Wait(wait);
     }
     let equals: Vec<Storage> =
@@ -89,6 +95,17 @@ pub fn decide(facts: &ElectionFacts, settings: &Settings, proposer: &Voter, seed
     match equals.get(pick).cloned() {
         Some(to) => Decision::Elect(Election { to, equals, from: facts.primary.clone(), why }),
         None => without_candidate(facts, settings, proposer, why),
+    }
+}
+
+/// What stands while elections are switched off: the recorded primary if it is fit, else which is true of it. A primary
+/// that would only yield to somebody better is fit. Nothing is ever due.
+#[must_use]
+pub fn standing(facts: &ElectionFacts, settings: &Settings) -> Decision {
+    let Some(storage) = facts.primary.clone() else { return Decision::NoCandidate(NoCandidate::NeverElected) };
+    match deposes(facts, settings, &verdicts(facts, settings), &[], &storage) {
+        None => Decision::Keep { storage, epoch: facts.epoch },
+        Some(why) => Decision::NoCandidate(unfit(storage, facts.epoch, why)),
     }
 }
 
@@ -206,28 +223,36 @@ fn deposes(
 fn without_candidate(facts: &ElectionFacts, settings: &Settings, proposer: &Voter, why: Reason) -> Decision {
     let Some(storage) = facts.primary.clone() else { return Decision::NoCandidate(NoCandidate::NeverElected) };
     match (settings.without_candidate, settings.policy) {
-        (WithoutCandidate::Demote, _) => match must_wait(facts, settings, proposer) {
+        (WithoutCandidate::Demote, _) => match must_wait(&facts.supervisors, settings, proposer) {
             Some(wait) => Decision::Wait(wait),
             None => Decision::Demote { from: storage, why },
         },
         // Praefect since 14.7 answers the recorded primary as a success and leaves the judgement to local health.
         (WithoutCandidate::Keep, QuorumPolicy::Half) => Decision::Keep { storage, epoch: facts.epoch },
-        (WithoutCandidate::Keep, QuorumPolicy::Majority) => Decision::NoCandidate(match why {
-            Reason::Outdated | Reason::ReplicaGone => NoCandidate::PrimaryOutdated { storage, epoch: facts.epoch },
-            Reason::Marked => NoCandidate::PrimaryMarked { storage, epoch: facts.epoch },
-            Reason::NoneRecorded | Reason::Unhealthy | Reason::NeverPrimary | Reason::Unassigned | Reason::Draining => {
-                NoCandidate::PrimaryNotHealthy { storage, epoch: facts.epoch }
-            }
-        }),
+        (WithoutCandidate::Keep, QuorumPolicy::Majority) => Decision::NoCandidate(unfit(storage, facts.epoch, why)),
+    }
+}
+
+/// What is true of a recorded primary that may not stay and stays for want of another.
+fn unfit(storage: Storage, epoch: Option<Epoch>, why: Reason) -> NoCandidate {
+    match why {
+        Reason::Outdated | Reason::ReplicaGone => NoCandidate::PrimaryOutdated { storage, epoch },
+        Reason::Marked => NoCandidate::PrimaryMarked { storage, epoch },
+        Reason::NoneRecorded
+        | Reason::Unhealthy
+        | Reason::NeverPrimary
+        | Reason::Unassigned
+        | Reason::Draining
+        | Reason::NotConfigured => NoCandidate::PrimaryNotHealthy { storage, epoch },
     }
 }
 
 /// Whether this proposer must leave a due change alone. Praefect has no such rule, so policy `half` has none.
-fn must_wait(facts: &ElectionFacts, settings: &Settings, proposer: &Voter) -> Option<WaitReason> {
+fn must_wait(supervisors: &[SupervisorRow], settings: &Settings, proposer: &Voter) -> Option<WaitReason> {
     if settings.policy == QuorumPolicy::Half {
         return None;
     }
-    let Some(mine) = facts.supervisors.iter().find(|row| row.name == proposer.name) else {
+    let Some(mine) = supervisors.iter().find(|row| row.name == proposer.name) else {
         return Some(WaitReason::NotRegistered);
     };
     if mine.incarnation != proposer.incarnation {
@@ -239,9 +264,9 @@ fn must_wait(facts: &ElectionFacts, settings: &Settings, proposer: &Voter) -> Op
     if !mine.is_live(settings) {
         return Some(WaitReason::Lapsed);
     }
-    let live = facts.supervisors.iter().filter(|row| row.is_live(settings)).count();
-    let somebody_is_new = facts.supervisors.iter().any(|row| row.registered_age.is_within(settings.voter_ttl));
-    let minority = live.saturating_mul(2) <= facts.supervisors.len();
+    let live = supervisors.iter().filter(|row| row.is_live(settings)).count();
+    let somebody_is_new = supervisors.iter().any(|row| row.registered_age.is_within(settings.voter_ttl));
+    let minority = live.saturating_mul(2) <= supervisors.len();
     (minority && somebody_is_new).then_some(WaitReason::OthersMayReturn)
 }
 

@@ -24,6 +24,8 @@ pub enum Reason {
     NeverPrimary,
     /// Its storage is draining, and a candidate exists that is not.
     Draining,
+    /// Of a whole virtual storage: its storage is configured no more.
+    NotConfigured,
 }
 
 impl Reason {
@@ -39,6 +41,7 @@ impl Reason {
             Reason::Unassigned => "unassigned",
             Reason::NeverPrimary => "never_primary",
             Reason::Draining => "draining",
+            Reason::NotConfigured => "not_configured",
         }
     }
 }
@@ -101,6 +104,8 @@ pub enum WaitReason {
     Recused,
     /// After an outage the first to return must not rule alone: too few are live, and somebody has just registered.
     OthersMayReturn,
+    /// The primary of this virtual storage was elected less than `vote_ttl` ago.
+    TooSoon,
 }
 
 impl fmt::Display for WaitReason {
@@ -111,6 +116,7 @@ impl fmt::Display for WaitReason {
             WaitReason::Lapsed => "this supervisor was silent for longer than voter_ttl",
             WaitReason::Recused => "this supervisor abstains",
             WaitReason::OthersMayReturn => "most supervisors are not back yet",
+            WaitReason::TooSoon => "the last election of this virtual storage was less than vote_ttl ago",
         })
     }
 }

@@ -2,9 +2,13 @@
 
 use super::{
     MemoryStore,
-    state::{Change, Decided, State},
+    state::{Change, Decided, RepositoryChange, State},
 };
-use crate::core::{ids::RepositoryId, quorum::QuorumPolicy, time::micros};
+use crate::core::{
+    ids::{RepositoryId, Voter},
+    quorum::QuorumPolicy,
+    time::{DatabaseTime, micros},
+};
 use crate::store::{Answer, CasOutcome, ElectionSnapshot, ElectionStore, PrimaryChange, Proposal, StoreOp, Target};
 
 impl ElectionStore for MemoryStore {
@@ -19,14 +23,14 @@ impl ElectionStore for MemoryStore {
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.call(StoreOp::PrimaryHistory, move |state| {
             let limit = usize::try_from(limit.clamp(1, 1_000)).unwrap_or(1_000);
-            let of_this = state.changes.iter().rev().filter(|change| change.repository == repository);
-            of_this.take(limit).map(|change| state.told(change)).collect()
+            let of_this = state.changes.iter().rev().filter(|row| row.repository == repository);
+            of_this.take(limit).map(|row| state.told(&row.change)).collect()
         })
     }
 }
 
 impl State {
-    fn find(&self, target: &Target) -> Option<RepositoryId> {
+    pub(super) fn find(&self, target: &Target) -> Option<RepositoryId> {
         match target {
             Target::Id(id) => Some(*id),
             Target::Path(virtual_storage, path) => {
@@ -38,12 +42,12 @@ impl State {
     }
 
     fn cas(&mut self, proposal: &Proposal) -> CasOutcome {
-        let mine = |change: &&Change| {
-            let id = change.decision.as_ref().and_then(|decided| decided.id.as_ref());
-            change.repository == proposal.repository && id == Some(&proposal.decision)
+        let mine = |row: &&RepositoryChange| {
+            let id = row.change.decision.as_ref().and_then(|decided| decided.id.as_ref());
+            row.repository == proposal.repository && id == Some(&proposal.decision)
         };
-        if let Some(change) = self.changes.iter().find(mine) {
-            return CasOutcome::Won { epoch: change.epoch };
+        if let Some(row) = self.changes.iter().find(mine) {
+            return CasOutcome::Won { epoch: row.change.epoch };
         }
         if self.noticed_replacement() {
             return CasOutcome::EraChanged;
@@ -66,27 +70,31 @@ impl State {
     /// Whether nothing that a proposal rested on has moved, and its proposer may still propose.
     fn still_holds(&self, proposal: &Proposal) -> bool {
         let Some(repository) = self.repositories.get(&proposal.repository) else { return false };
-        let settings = self.settings().settings;
         let expected = &proposal.expected;
         let unmoved = repository.epoch == expected.epoch
             && repository.facts_version == expected.facts_version
             && self.era() == expected.era;
-        let age = self.age(expected.at.0).0;
+        unmoved && self.may_commit(&proposal.proposer, expected.at)
+    }
+
+    /// Whether facts of that time are young enough, and this supervisor may rest a decision on them.
+    pub(super) fn may_commit(&self, proposer: &Voter, facts_at: DatabaseTime) -> bool {
+        let settings = self.settings().settings;
+        let age = self.age(facts_at.0).0;
         let young = (0..micros(settings.decision_ttl)).contains(&age);
         let may_propose = match settings.policy {
             QuorumPolicy::Half => true,
             QuorumPolicy::Majority => {
-                let proposer = &proposal.proposer;
                 let mut rows = self.supervisor_rows().into_iter();
                 rows.any(|row| {
                     row.name == proposer.name && row.incarnation == proposer.incarnation && row.is_live(&settings)
                 })
             }
         };
-        unmoved && young && may_propose
+        young && may_propose
     }
 
-    fn told(&self, change: &Change) -> PrimaryChange {
+    pub(super) fn told(&self, change: &Change) -> PrimaryChange {
         let decision = change.decision.clone();
         PrimaryChange {
             epoch: change.epoch,

@@ -16,6 +16,8 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Faults {
     orders: Mutex<Orders>,
     held: watch::Sender<BTreeSet<StoreOp>>,
+    /// Operations whose answers are held, and not their beginnings.
+    late: watch::Sender<BTreeSet<StoreOp>>,
 }
 
 #[derive(Default)]
@@ -39,7 +41,8 @@ fn concerns(ordered: Option<StoreOp>, op: StoreOp) -> bool {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { orders: Mutex::default(), held: watch::Sender::new(BTreeSet::new()) }
+        let none = || watch::Sender::new(BTreeSet::new());
+        Self { orders: Mutex::default(), held: none(), late: none() }
     }
 }
 
@@ -55,7 +58,7 @@ impl Faults {
             tokio::time::sleep(delay).await;
         }
         if self.held.borrow().contains(&op) {
-            self.wait_for_release(op).await?;
+            self.wait_for_release(op, &self.held).await?;
         }
         match self.orders().failure(op) {
             Some(kind) => Err(StoreError::new(op, kind)),
@@ -63,8 +66,16 @@ impl Faults {
         }
     }
 
-    async fn wait_for_release(&self, op: StoreOp) -> Result<(), StoreError> {
-        let mut held = self.held.subscribe();
+    /// What happens between the database's work and the caller's hearing of it.
+    pub(super) async fn on_the_way_back(&self, op: StoreOp) -> Result<(), StoreError> {
+        if self.late.borrow().contains(&op) {
+            self.wait_for_release(op, &self.late).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_release(&self, op: StoreOp, held: &watch::Sender<BTreeSet<StoreOp>>) -> Result<(), StoreError> {
+        let mut held = held.subscribe();
         let _counted = Waiting::new(self, op);
         // The sender lives in `self`, so the only failure is the deadline.
         match tokio::time::timeout(HOLD_MAX, held.wait_for(|held| !held.contains(&op))).await {
@@ -146,6 +157,7 @@ impl MemoryStore {
             orders.delay = Duration::ZERO;
         }
         self.faults.held.send_modify(BTreeSet::clear);
+        self.faults.late.send_modify(BTreeSet::clear);
     }
     /// Delays every call by this much of tokio's time; zero ends it.
     pub fn delay(&self, by: Duration) {
@@ -157,11 +169,19 @@ impl MemoryStore {
             held.insert(op);
         });
     }
-    /// Lets held calls of one operation go on.
-    pub fn release(&self, op: StoreOp) {
-        self.faults.held.send_modify(|held| {
-            held.remove(&op);
+    /// Holds the answers of one operation, after they were given, until [`MemoryStore::release`], for 60 s at most.
+    pub fn hold_answer(&self, op: StoreOp) {
+        self.faults.late.send_modify(|held| {
+            held.insert(op);
         });
+    }
+    /// Lets held calls and answers of one operation go on.
+    pub fn release(&self, op: StoreOp) {
+        for held in [&self.faults.held, &self.faults.late] {
+            held.send_modify(|held| {
+                held.remove(&op);
+            });
+        }
     }
     /// How many calls of one operation are being held now.
     #[must_use]

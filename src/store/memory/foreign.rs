@@ -4,7 +4,7 @@ use super::{MemoryStore, state::Vote};
 use crate::core::{
     consensus::Opinion,
     epoch::{Epoch, Generation},
-    ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName},
+    ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage},
     time::{Age, micros},
 };
 use std::time::Duration;
@@ -64,15 +64,28 @@ impl MemoryStore {
     /// A foreign writer changes a repository's primary without an epoch: it is given one, and a row of history
     /// without a decision. `None` if there is no such repository.
     pub fn foreign_primary(&self, repository: RepositoryId, primary: Option<Storage>) -> Option<Epoch> {
-        self.locked().primary_set(repository, primary, None)
+        let epoch = self.locked().primary_set(repository, primary, None);
+        self.tell();
+        epoch
+    }
+
+    /// A foreign writer elects a primary for a whole virtual storage, or demotes it (`None`), without an epoch: it is
+    /// given one, and a row of history without a decision.
+    pub fn foreign_shard(&self, virtual_storage: &VirtualStorage, primary: Option<Storage>) -> Epoch {
+        self.locked().shard_set(virtual_storage, primary, None)
     }
 
     /// A foreign writer sets a repository's generation; `None` is what a Praefect's early rows hold.
     pub fn foreign_generation(&self, repository: RepositoryId, generation: Option<Generation>) {
-        if let Some(row) = self.locked().repositories.get_mut(&repository) {
-            row.generation = generation;
-            row.moved();
+        {
+            let mut state = self.locked();
+            state.touched_ids.insert(repository);
+            if let Some(row) = state.repositories.get_mut(&repository) {
+                row.generation = generation;
+                row.moved();
+            }
         }
+        self.tell();
     }
 
     /// Makes a supervisor abstain, or take part again. Nothing happens if it is not registered.
@@ -112,6 +125,8 @@ impl MemoryStore {
         for storage in state.storages.values_mut() {
             storage.penalty_until.iter_mut().for_each(shift);
         }
-        state.changes.iter_mut().for_each(|change| shift(&mut change.at));
+        state.changes.iter_mut().for_each(|row| shift(&mut row.change.at));
+        state.shard_changes.iter_mut().for_each(|row| shift(&mut row.change.at));
+        state.shards.values_mut().for_each(|row| shift(&mut row.elected_at));
     }
 }

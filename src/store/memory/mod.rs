@@ -1,4 +1,4 @@
-//! The reference store, in memory: what the three ports mean, in the plainest code that can say it.
+//! The reference store, in memory: what the ports mean, in the plainest code that can say it.
 //!
 //! The SQL stores are compared with this one history by history, so it prefers being obvious to being fast. All
 //! state stands behind one lock that is held for synchronous work only, which makes every method one transaction.
@@ -12,9 +12,11 @@ mod census;
 mod clock;
 mod election;
 mod faults;
+mod feed;
 mod foreign;
 mod health;
 mod repositories;
+mod shards;
 mod state;
 
 pub use clock::ManualClock;
@@ -22,13 +24,15 @@ pub use foreign::StoredVote;
 
 use super::{Answer, StoreOp};
 use faults::Faults;
+use feed::Bell;
 use state::State;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// Where the store's time comes from: the time since some fixed moment. It need not be monotonic; a database's is not.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -45,15 +49,23 @@ pub struct Activity {
 /// The reference store. Cheap to share behind an `Arc`; see the module for what it is good for.
 pub struct MemoryStore {
     clock: Clock,
-    state: Mutex<State>,
-    faults: Faults,
+    state: Arc<Mutex<State>>,
+    faults: Arc<Faults>,
+    bell: watch::Sender<Bell>,
+    mute: AtomicBool,
 }
 
 impl MemoryStore {
     /// An empty store whose time is `clock`'s.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::new(State::new()), faults: Faults::default() }
+        Self {
+            clock,
+            state: Arc::new(Mutex::new(State::new())),
+            faults: Arc::default(),
+            bell: watch::Sender::new(Bell::default()),
+            mute: AtomicBool::new(false),
+        }
     }
 
     /// What has been asked and written so far, by operation. A quiet cluster adds heartbeats and reads, nothing else.
@@ -88,8 +100,10 @@ impl MemoryStore {
                 let activity = state.activity.entry(op).or_default();
                 activity.calls = activity.calls.saturating_add(1);
                 activity.rows = activity.rows.saturating_add(rows);
+                self.ring(state.tell());
                 (answer, rows)
             };
+            self.faults.on_the_way_back(op).await?;
             self.faults.after(op, rows)?;
             Ok(answer)
         })

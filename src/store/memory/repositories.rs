@@ -139,6 +139,7 @@ impl State {
     }
 
     fn at_version(&mut self, id: RepositoryId, expected: FactsVersion) -> Done<&mut Repository> {
+        self.touched_ids.insert(id);
         match self.repositories.get_mut(&id) {
             None => Err(Barred::NotFound),
             Some(row) if row.facts_version != expected => refused(Refused::FactsMoved),
@@ -171,6 +172,7 @@ impl State {
         };
         self.touched(row.replicas.len().saturating_add(row.assignments.len()).saturating_add(1));
         self.repositories.insert(id, row);
+        self.touched_ids.insert(id);
         let epoch = new.primary.clone().and_then(|primary| self.primary_set(id, Some(primary), None));
         Ok(Created { repository: id, epoch })
     }

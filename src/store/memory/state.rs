@@ -1,6 +1,6 @@
 //! The tables, and what every transaction needs from them.
 
-use super::Activity;
+use super::{Activity, feed::Feed};
 use crate::core::{
     consensus::{Opinion, SupervisorRow, VoteRow},
     election::{ElectionFacts, Fence, ReplicaFacts, StorageAttributes},
@@ -37,7 +37,12 @@ pub(super) struct State {
     pub(super) votes: BTreeMap<(SupervisorName, NodeId), Vote>,
     pub(super) storages: BTreeMap<NodeId, StorageRow>,
     pub(super) repositories: BTreeMap<RepositoryId, Repository>,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<RepositoryChange>,
+    pub(super) shards: BTreeMap<VirtualStorage, Shard>,
+    pub(super) shard_changes: Vec<ShardChange>,
+    pub(super) feed: Feed,
+    /// Repositories that the transaction in progress may have changed.
+    pub(super) touched_ids: BTreeSet<RepositoryId>,
 }
 
 pub(super) struct Supervisor {
@@ -91,14 +96,35 @@ impl Repository {
     pub(super) fn moved(&mut self) {
         self.facts_version = FactsVersion(self.facts_version.0.saturating_add(1));
     }
+    pub(super) fn up_to_date(&self) -> BTreeSet<Storage> {
+        let current = self.replicas.iter().filter(|(_, generation)| self.generation == Some(**generation));
+        current.map(|(storage, _)| storage.clone()).collect()
+    }
     pub(super) fn current(&self) -> Current {
         Current { epoch: self.epoch, primary: self.primary.clone() }
     }
 }
 
+/// The row of a virtual storage that was ever elected as a whole.
+pub(super) struct Shard {
+    pub(super) storage: Storage,
+    pub(super) demoted: bool,
+    pub(super) epoch: Epoch,
+    pub(super) elected_at: i64,
+}
+
+pub(super) struct RepositoryChange {
+    pub(super) repository: RepositoryId,
+    pub(super) change: Change,
+}
+
+pub(super) struct ShardChange {
+    pub(super) virtual_storage: VirtualStorage,
+    pub(super) change: Change,
+}
+
 /// One change of a primary, with the decision behind it.
 pub(super) struct Change {
-    pub(super) repository: RepositoryId,
     pub(super) epoch: Epoch,
     pub(super) previous: Option<Storage>,
     pub(super) current: Option<Storage>,
@@ -147,6 +173,10 @@ impl State {
             storages: BTreeMap::new(),
             repositories: BTreeMap::new(),
             changes: Vec::new(),
+            shards: BTreeMap::new(),
+            shard_changes: Vec::new(),
+            feed: Feed::default(),
+            touched_ids: BTreeSet::new(),
         }
     }
 
@@ -172,7 +202,7 @@ impl State {
         StoredSettings { cluster: self.cluster.clone(), revision, settings }
     }
 
-    fn next_epoch(&mut self) -> Epoch {
+    pub(super) fn next_epoch(&mut self) -> Epoch {
         self.epochs = self.epochs.saturating_add(1);
         match Epoch::new(Era(self.era), self.epochs) {
             Ok(epoch) => epoch,
@@ -199,10 +229,12 @@ impl State {
     ) -> Option<Epoch> {
         let epoch = self.next_epoch();
         let at = self.now;
+        self.touched_ids.insert(id);
         let repository = self.repositories.get_mut(&id)?;
         let previous = std::mem::replace(&mut repository.primary, to.clone());
         repository.epoch = Some(epoch);
-        self.changes.push(Change { repository: id, epoch, previous, current: to, at, decision });
+        let change = Change { epoch, previous, current: to, at, decision };
+        self.changes.push(RepositoryChange { repository: id, change });
         self.touched(2);
         Some(epoch)
     }
@@ -212,6 +244,7 @@ impl State {
         if self.repositories.contains_key(&id) && self.noticed_replacement() {
             return Err(Barred::EraChanged);
         }
+        self.touched_ids.insert(id);
         let unfenced_allowed = self.settings().settings.profile == Profile::Praefect;
         let repository = self.repositories.get_mut(&id).ok_or(Barred::NotFound)?;
         match fence {
@@ -248,7 +281,7 @@ impl State {
         self.supervisors.iter().map(row).collect()
     }
 
-    fn attributes(&self, node: &NodeId) -> StorageAttributes {
+    pub(super) fn attributes(&self, node: &NodeId) -> StorageAttributes {
         self.storages.get(node).map_or_else(StorageAttributes::default, |row| StorageAttributes {
             priority: row.priority,
             draining: row.draining,

@@ -11,10 +11,14 @@ use super::{
 };
 use crate::store::{StoreError, StoreErrorKind, StoreOp};
 use diesel_async::AsyncPgConnection;
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::{TcpStream, UnixStream};
+use std::{future::poll_fn, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    sync::mpsc,
+};
 use tokio_postgres::{
-    Config, NoTls, SimpleQueryMessage,
+    AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage,
     config::{Host, SslMode, TargetSessionAttrs},
 };
 
@@ -144,12 +148,21 @@ impl Address {
     /// Opens a session at the first place that has a writable server. If none has, the most telling error is the answer:
     /// one that a server gave, rather than that nobody answered elsewhere.
     pub(super) async fn establish(&self, options: &PostgresOptions) -> Result<Session, StoreError> {
+        let Reached { client, noted, driver } = self.reach(options, None).await?;
+        let connection = AsyncPgConnection::try_from(client)
+            .await
+            .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::ConnectionLost, error))?;
+        Ok(Session { connection, noted, driver })
+    }
+
+    /// The same without diesel, and with a queue for what the server says unasked. A full queue ends the connection.
+    pub(super) async fn reach(&self, options: &PostgresOptions, heard: Option<Heard>) -> Result<Reached, StoreError> {
         let limit =
             self.0.get_connect_timeout().map_or(options.connect_timeout, |own| options.connect_timeout.min(*own));
         let mut told: Option<StoreError> = None;
         for place in self.places() {
-            let error = match tokio::time::timeout(limit, self.establish_at(&place, options)).await {
-                Ok(Ok(session)) => return Ok(session),
+            let error = match tokio::time::timeout(limit, self.reach_at(&place, options, heard.clone())).await {
+                Ok(Ok(reached)) => return Ok(reached),
                 Ok(Err(error)) => error,
                 Err(elapsed) => StoreError::with_source(StoreOp::Connect, StoreErrorKind::Unreachable, elapsed),
             };
@@ -160,15 +173,19 @@ impl Address {
         Err(told.unwrap_or_else(|| refused(format!("the host is missing; {FORM}"))))
     }
 
-    async fn establish_at(&self, place: &Place, options: &PostgresOptions) -> Result<Session, StoreError> {
+    async fn reach_at(
+        &self,
+        place: &Place,
+        options: &PostgresOptions,
+        heard: Option<Heard>,
+    ) -> Result<Reached, StoreError> {
         let unreachable = |error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Unreachable, error);
         let noted = Arc::new(LastError::default());
         let stream = Watched::new(self.open(place).await.map_err(unreachable)?, Arc::clone(&noted));
         let has_password = self.0.get_password().is_some();
         let failed = |error| errors::of_connect(error, noted.take(), has_password);
         let (client, connection) = self.0.connect_raw(stream, NoTls).await.map_err(failed)?;
-        let driver = tokio::spawn(connection);
-        let driver = Driver { task: driver.abort_handle(), in_use: false };
+        let driver = Driver::of(tokio::spawn(drive(connection, heard)));
         client.batch_execute(&options.session_settings()).await.map_err(failed)?;
         let answer = client
             .simple_query(
@@ -186,10 +203,28 @@ impl Address {
         if read_only == Some("t") {
             return Err(StoreError::new(StoreOp::Connect, StoreErrorKind::ReadOnly));
         }
-        let connection = AsyncPgConnection::try_from(client)
-            .await
-            .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::ConnectionLost, error))?;
-        Ok(Session { connection, noted, driver })
+        Ok(Reached { client, noted, driver })
+    }
+}
+
+/// Where notifications go: channel and payload.
+pub(super) type Heard = mpsc::Sender<(String, String)>;
+
+/// A client that was let in and is fit for use.
+pub(super) struct Reached {
+    pub(super) client: Client,
+    pub(super) noted: Arc<LastError>,
+    pub(super) driver: Driver,
+}
+
+/// Moves a connection's bytes until it ends.
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<Watched, T>, heard: Option<Heard>) {
+    while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+        if let (AsyncMessage::Notification(told), Some(heard)) = (message, &heard)
+            && heard.try_send((told.channel().to_owned(), told.payload().to_owned())).is_err()
+        {
+            return;
+        }
     }
 }
 
@@ -227,6 +262,12 @@ pub(super) struct Driver {
     task: tokio::task::AbortHandle,
     /// Set while a statement runs. Whoever finds it set has a session whose statement nobody waited for.
     pub(super) in_use: bool,
+}
+
+impl Driver {
+    fn of(task: tokio::task::JoinHandle<()>) -> Driver {
+        Driver { task: task.abort_handle(), in_use: false }
+    }
 }
 
 impl Drop for Driver {

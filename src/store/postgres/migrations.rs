@@ -6,7 +6,7 @@
 //! What must stay true of a database is asked before anything is written: with `migrate: false` nothing is.
 
 use super::{
-    PostgresOptions,
+    PostgresOptions, adopt,
     connect::{Address, Session},
     errors,
 };
@@ -18,6 +18,8 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use std::{collections::BTreeSet, time::Duration};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+/// Until this one has run, whatever is there was made by somebody else.
+const FIRST: &str = "2026-11-23-000001_praefect";
 /// How long one step, or the wait for a neighbour's migration, may take.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
 /// How long all of it may take.
@@ -34,7 +36,7 @@ pub(super) async fn settle(address: &Address, options: &PostgresOptions) -> Resu
     let patient = PostgresOptions { statement_timeout: STEP_LIMIT, lock_timeout: STEP_LIMIT, ..options.clone() };
     let work = async {
         let mut session = address.establish(&patient).await?;
-        let standing = standing(&mut session).await?;
+        let standing = stand(&mut session).await?;
         if !standing.unknown.is_empty() {
             return Err(StoreError::new(StoreOp::Migrate, StoreErrorKind::NewerSchema(standing.unknown)));
         }
@@ -46,6 +48,10 @@ pub(super) async fn settle(address: &Address, options: &PostgresOptions) -> Resu
         }
         // Held by the session, and so until it ends, whatever happens.
         ask(&mut session, Statement::new("SELECT pg_advisory_lock(8175111497113)::text AS document")).await?;
+        // The neighbour that was waited for may have done it all.
+        if stand(&mut session).await?.outstanding.contains(&FIRST.to_owned()) {
+            adopt::check(&mut session).await?;
+        }
         run(session).await
     };
     match tokio::time::timeout(LIMIT, work).await {
@@ -70,7 +76,7 @@ async fn run(session: Session) -> Result<(), StoreError> {
     }
 }
 
-async fn standing(session: &mut Session) -> Result<Standing, StoreError> {
+async fn stand(session: &mut Session) -> Result<Standing, StoreError> {
     let failed = |error| StoreError::with_source(StoreOp::Migrate, StoreErrorKind::Other, error);
     // Names only: a migration itself cannot be held over an await.
     let known: Vec<(String, String)> = MigrationSource::<Pg>::migrations(&MIGRATIONS)
@@ -95,7 +101,7 @@ async fn standing(session: &mut Session) -> Result<Standing, StoreError> {
     Ok(Standing { outstanding, unknown: applied.difference(&versions).cloned().collect() })
 }
 
-async fn ask(session: &mut Session, statement: Statement) -> Result<Option<String>, StoreError> {
+pub(super) async fn ask(session: &mut Session, statement: Statement) -> Result<Option<String>, StoreError> {
     let answer: Result<Document, _> = statement.get_result(&mut session.connection).await;
     match answer {
         Ok(row) => Ok(row.document),

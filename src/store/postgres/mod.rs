@@ -9,14 +9,18 @@
 //! slightly above them one here, for a server that has gone silent. A session whose statement nobody waited for, or whose
 //! connection ended, does not return to the pool. The pool is deadpool; recycling asks the server nothing.
 
+mod adopt;
 mod census;
 mod connect;
 mod election;
 mod errors;
 mod facts;
+mod feed;
 mod health;
+mod listener;
 mod migrations;
 mod repositories;
+mod shards;
 mod wire;
 
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
@@ -50,6 +54,9 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// Whether the schema may be brought up to date; else an outdated one is an error.
     pub migrate: bool,
+    /// Whether a connection is a session of ours alone. Behind a pooler that hands out transactions it is not: LISTEN is
+    /// heard by nobody there, and changes are polled instead. Default true.
+    pub session_pooled: bool,
 }
 
 impl Default for PostgresOptions {
@@ -60,6 +67,7 @@ impl Default for PostgresOptions {
             statement_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(1),
             migrate: true,
+            session_pooled: true,
         }
     }
 }
@@ -104,7 +112,7 @@ impl Manager for Sessions {
     }
 }
 
-/// All three ports over a PostgreSQL database.
+/// All four ports over a PostgreSQL database.
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
     reserved: managed::Pool<Sessions>,
@@ -127,7 +135,7 @@ impl PostgresStore {
     ///
     /// # Errors
     /// `InvalidUrl`, `Unreachable`, `Authentication`, `DatabaseMissing`, `TooOld` (below 14), `ReadOnly`, `NotMigrated`,
-    /// `NewerSchema`. No error quotes the URL.
+    /// `NewerSchema`, `SchemaDiffers`. No error quotes the URL.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<PostgresStore, StoreError> {
         let address = Address::parse(url)?;
         migrations::settle(&address, &options).await?;
@@ -162,6 +170,9 @@ impl PostgresStore {
             | StoreOp::ElectionFacts
             | StoreOp::PrimaryCas
             | StoreOp::PrimaryHistory
+            | StoreOp::ShardFacts
+            | StoreOp::ShardCas
+            | StoreOp::ShardHistory
             | StoreOp::RepositoryCreate
             | StoreOp::RepositoryDelete
             | StoreOp::RepositoryRename
@@ -172,7 +183,10 @@ impl PostgresStore {
             | StoreOp::AuthoritativeSet
             | StoreOp::AssignmentsReplace
             | StoreOp::StorageUpdate
-            | StoreOp::RepositoriesCount => &self.pool,
+            | StoreOp::RepositoriesCount
+            | StoreOp::UpToDate
+            | StoreOp::ChangesListen
+            | StoreOp::ChangesSince => &self.pool,
         }
     }
 

@@ -13,6 +13,7 @@ mod census;
 mod connect;
 mod election;
 mod error;
+mod feed;
 mod filesystem;
 mod health;
 mod migrations;
@@ -20,6 +21,7 @@ mod query;
 mod replicas;
 mod repositories;
 mod repository;
+mod shards;
 
 use self::{
     connect::{LastFailure, Manager, Place},

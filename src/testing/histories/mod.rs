@@ -103,6 +103,22 @@ pub struct ViewRows {
 /// Reads the views of the database under test; asked after every step of a history under policy `half`.
 pub type Views = dyn Fn(RepositoryId, VirtualStorage) -> BoxFuture<'static, ViewRows>;
 
+/// Who and what is in a history, for somebody else who works on the same database.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// How many actions have been lived.
+    pub step: usize,
+    /// The history's own virtual storage.
+    pub virtual_storage: VirtualStorage,
+    /// Its storages.
+    pub storages: Vec<Storage>,
+    /// The repositories made so far, those that are gone included.
+    pub repositories: Vec<RepositoryId>,
+}
+
+/// Somebody else acts between two actions, and answers what it found to be wrong, one line each.
+pub type Neighbour = dyn Fn(Scene) -> BoxFuture<'static, Vec<String>>;
+
 /// Where the two stores parted.
 #[derive(Debug)]
 pub struct Divergence {
@@ -177,6 +193,45 @@ pub async fn run_history(
     let (first, second) = (expected.clear_away().await, found.clear_away().await);
     lived?;
     first.and(second).map_err(|error| Divergence::failed(&error))
+}
+
+/// Lives a history in one store while somebody else changes the same database before every action. Under policy `half`
+/// the rule and the views must agree throughout; what else must hold is the neighbour's to find out.
+pub async fn run_beside(
+    history: &History,
+    store: Arc<dyn Store>,
+    views: &Views,
+    neighbour: &Neighbour,
+) -> Result<(), Divergence> {
+    let names = match Names::new() {
+        Ok(names) => Arc::new(names),
+        Err(error) => unreachable!("names of letters and digits are allowed: {error}"),
+    };
+    let mut side = Side::new(store, names, history.settings.clone());
+    let lived = live_beside(history, &mut side, views, neighbour).await;
+    let cleared = side.clear_away().await;
+    lived?;
+    cleared.map_err(|error| Divergence::failed(&error))
+}
+
+async fn live_beside(
+    history: &History,
+    side: &mut Side,
+    views: &Views,
+    neighbour: &Neighbour,
+) -> Result<(), Divergence> {
+    side.begin(history.from_nothing).await.map_err(|error| Divergence::failed(&error))?;
+    for (step, action) in history.actions.iter().enumerate() {
+        let failed = |error: StoreError| Divergence::failed(&error).at(step, action);
+        let wrong = neighbour(side.scene(step)).await;
+        compare(Vec::new(), wrong).map_err(|divergence| divergence.at(step, action))?;
+        side.step(action).await.map_err(failed)?;
+        if history.settings.policy == QuorumPolicy::Half {
+            let (rule, rows) = side.compare_views(views).await.map_err(failed)?;
+            compare(rule, rows).map_err(|divergence| divergence.at(step, action))?;
+        }
+    }
+    Ok(())
 }
 
 async fn live(

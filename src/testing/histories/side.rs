@@ -1,7 +1,7 @@
 //! One store living a history. Both sides do the same by the same rules; only ids, epochs and times may differ.
 
 use super::{
-    Action, FenceKind, Names, Said, Tampering, ViewRows, Views,
+    Action, FenceKind, Names, Said, Scene, Tampering, ViewRows, Views,
     observe::{Numbers, rendered},
 };
 use crate::core::{
@@ -85,6 +85,15 @@ impl Side {
             self.store.supervisor_remove(process).await?;
         }
         Ok(())
+    }
+
+    pub(super) fn scene(&self, step: usize) -> Scene {
+        Scene {
+            step,
+            virtual_storage: self.names.virtual_storage.clone(),
+            storages: self.names.storages.clone(),
+            repositories: self.repositories.iter().map(|known| known.id).collect(),
+        }
     }
 
     /// Does one action and says what came of it and how everything looks now.

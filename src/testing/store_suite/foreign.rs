@@ -2,11 +2,11 @@
 //!
 //! A port cannot write them, so whoever can implements [`Foreign`] for a store's database and runs these stories too.
 
-use super::world::{World, done, node, ok, rows, storage, storages, supervisor};
+use super::world::{World, done, node, ok, rows, storage, storages, supervisor, virtual_storage};
 use crate::core::{
     consensus::Opinion,
     epoch::Generation,
-    ids::{NodeId, RepositoryId, Storage, SupervisorName},
+    ids::{NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage},
     quorum::Verdict,
     settings::Profile,
 };
@@ -26,6 +26,8 @@ pub trait Foreign: Send + Sync {
     ) -> BoxFuture<'a, ()>;
     /// A Praefect changes a primary, knowing nothing of epochs.
     fn primary<'a>(&'a self, repository: RepositoryId, primary: Option<&'a Storage>) -> BoxFuture<'a, ()>;
+    /// A Praefect elects a primary for a whole virtual storage, or demotes it, knowing nothing of epochs.
+    fn shard<'a>(&'a self, virtual_storage: &'a VirtualStorage, primary: Option<&'a Storage>) -> BoxFuture<'a, ()>;
     /// A Praefect sets a repository's generation; `None` is what its early rows hold.
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()>;
     /// Makes a registered supervisor abstain, or take part again.
@@ -48,6 +50,11 @@ impl Foreign for MemoryStore {
             assert!(epoch.is_some(), "there is no repository {repository}");
         })
     }
+    fn shard<'a>(&'a self, virtual_storage: &'a VirtualStorage, primary: Option<&'a Storage>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.foreign_shard(virtual_storage, primary.cloned());
+        })
+    }
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.foreign_generation(repository, generation) })
     }
@@ -59,10 +66,13 @@ impl Foreign for MemoryStore {
 /// Tells every story about foreign writers, each on an empty database of its own.
 pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>, Arc<dyn Foreign>)>) {
     type Tell = fn(Arc<dyn Store>, Arc<dyn Foreign>) -> LocalBoxFuture<'static, ()>;
-    let stories: [(&str, Tell); 6] = [
+    let stories: [(&str, Tell); 7] = [
         ("foreign::a_praefects_votes_count", |store, foreign| Box::pin(a_praefects_votes_count(store, foreign))),
         ("foreign::a_foreign_primary_gets_an_epoch", |store, foreign| {
             Box::pin(a_foreign_primary_gets_an_epoch(store, foreign))
+        }),
+        ("foreign::a_foreign_shard_primary_gets_an_epoch", |store, foreign| {
+            Box::pin(a_foreign_shard_primary_gets_an_epoch(store, foreign))
         }),
         ("foreign::without_a_generation_nobody_is_current", |store, foreign| {
             Box::pin(without_a_generation_nobody_is_current(store, foreign))
@@ -124,6 +134,30 @@ pub async fn a_foreign_primary_gets_an_epoch(store: Arc<dyn Store>, foreign: Arc
     assert!(matches!(outcome, Outcome::Stale(_)), "{outcome:?}");
     foreign.primary(id, None).await;
     assert!(world.facts(id).await.epoch > facts.epoch, "to NULL is a change too");
+}
+
+/// The same of the primary of a whole virtual storage: elected, demoted, elected again.
+pub async fn a_foreign_shard_primary_gets_an_epoch(store: Arc<dyn Store>, foreign: Arc<dyn Foreign>) {
+    let world = World::new(store).await;
+    let v = virtual_storage("v");
+    let mut last = None;
+    for (primary, demoted, previous) in [
+        (Some("g1"), false, None),
+        (None, true, Some("g1")),
+        (Some("g1"), false, None),
+        (Some("g2"), false, Some("g1")),
+    ] {
+        foreign.shard(&v, primary.map(storage).as_ref()).await;
+        let row = world.shard().await.recorded;
+        let Some(row) = row else { panic!("a foreign election leaves a row") };
+        assert!(row.epoch > last, "{:?} must be above {last:?}", row.epoch);
+        assert_eq!((&row.storage, row.demoted), (&storage(primary.unwrap_or("g1")), demoted));
+        last = row.epoch;
+        let history = ok("history", world.store.shard_history(&v, 1).await);
+        let Some(change) = history.first() else { panic!("a foreign change leaves a row of history") };
+        assert_eq!((Some(change.epoch), change.previous.clone()), (last, previous.map(storage)));
+        assert_eq!((change.current.clone(), change.why.clone()), (primary.map(storage), None));
+    }
 }
 
 /// NULL equals nothing: no replica is current, nothing is acknowledged, until a generation is set.

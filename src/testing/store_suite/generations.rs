@@ -1,7 +1,7 @@
 //! The acknowledgement of writes: who was current moves together, who was not stays behind.
 
 use super::world::{World, done, ok, rows, storage, storages};
-use crate::core::epoch::Generation;
+use crate::core::{election::Target, epoch::Generation, ids::RepositoryId};
 use crate::store::{Outcome, Refused, Store};
 use futures_util::future::join_all;
 use std::{collections::BTreeSet, sync::Arc};
@@ -96,4 +96,53 @@ pub async fn setting_makes_the_row(store: Arc<dyn Store>) {
     assert_eq!(world.generation_of(id, "g4").await, Some(Generation(0)));
     assert_eq!(world.write(id, &["g1", "g4"]).await, Generation(1));
     assert_eq!(world.generation_of(id, "g4").await, Some(Generation(1)), "from now on it counts");
+}
+
+/// Nothing is recorded of what does not exist, neither by a write nor by a replication.
+pub async fn an_unknown_repository_gets_no_records(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let known = world.repository("a").await;
+    let (fence, unknown) = (world.fence(known).await, RepositoryId(known.0 + 1_000));
+    let written = ok("increment", world.store.generation_increment(unknown, Some(&fence), &storages(&ALL)).await);
+    assert_eq!(written, Outcome::NotFound);
+    let set = world.store.generation_set(unknown, Some(&fence), &storage("g1"), Generation(1)).await;
+    assert_eq!(ok("set", set), Outcome::NotFound);
+    assert_eq!(ok("facts", world.store.election_facts(&Target::Id(unknown)).await), None);
+}
+
+/// Of two writes at once the second looks again who is current: a secondary that took only the second missed the first,
+/// whichever that was, and a repeated write never makes up for one that was missed.
+pub async fn a_secondary_that_missed_the_first_of_two_stays_behind(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let id = world.repository("a").await;
+    let (alone, with_g2) = tokio::join!(world.write(id, &["g1"]), world.write(id, &["g1", "g2"]));
+    assert_eq!([alone, with_g2].iter().max(), Some(&Generation(2)), "both count: {alone:?}, {with_g2:?}");
+    assert_eq!(world.generation_of(id, "g1").await, Some(Generation(2)));
+    let g2 = if with_g2 < alone { 1 } else { 0 };
+    assert_eq!(world.generation_of(id, "g2").await, Some(Generation(g2)), "{alone:?}, {with_g2:?}");
+    assert_eq!(world.write(id, &["g1", "g2"]).await, Generation(3));
+    assert_eq!(world.generation_of(id, "g2").await, Some(Generation(g2)), "outdated for good, until it is set");
+}
+
+/// Who may serve reads are the replicas on the repository's generation: not an outdated primary, and nobody where the
+/// highest generation is one that no replica holds. A storage that is not assigned counts like any other.
+pub async fn who_is_consistent_shows_in_facts(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let id = world.repository("a").await;
+    let fence = world.fence(id).await;
+    let current = async || {
+        let facts = world.facts(id).await;
+        let on = facts.replicas.iter().filter(|replica| Some(replica.generation) == facts.generation);
+        on.map(|replica| replica.storage.to_string()).collect::<Vec<_>>()
+    };
+    let set = async |name: &str, to: i64| {
+        done("set", world.store.generation_set(id, Some(&fence), &storage(name), Generation(to)).await);
+    };
+    assert_eq!(current().await, ALL);
+    set("g2", 4).await;
+    assert_eq!((world.facts(id).await.primary, current().await), (Some(storage("g1")), vec!["g2".to_owned()]));
+    set("g9", 5).await;
+    assert_eq!(current().await, ["g9"], "wherever the highest is");
+    set("g9", 1).await;
+    assert_eq!(current().await, [""; 0], "the repository is never lowered to what is left");
 }

@@ -16,6 +16,7 @@ pub mod assignments;
 pub mod authoritative;
 pub mod cas;
 pub mod census;
+pub mod changes;
 pub mod facts;
 pub mod fences;
 pub mod foreign;
@@ -24,6 +25,7 @@ pub mod history;
 pub mod replicas;
 pub mod repositories;
 pub mod settings;
+pub mod shards;
 pub mod supervisors;
 pub mod votes;
 mod world;
@@ -84,7 +86,9 @@ stories! {
         renaming_keeps_the_replicas, the_unknown_is_not_found;
     generations: only_current_replicas_move, an_outdated_primary_acknowledges_nothing,
         the_primary_must_have_acknowledged, strangers_do_not_count, racing_increments_all_count,
-        setting_raises_but_never_lowers_the_repository, setting_makes_the_row;
+        setting_raises_but_never_lowers_the_repository, setting_makes_the_row,
+        an_unknown_repository_gets_no_records, a_secondary_that_missed_the_first_of_two_stays_behind,
+        who_is_consistent_shows_in_facts;
     fences: d01_a_stale_write_is_not_acknowledged, stale_fences_change_nothing, the_fence_names_the_primary_too,
         an_unfenced_form_is_refused, praefect_has_the_unfenced_forms, a_demoted_repository_admits_nobody;
     replicas: a_mark_shows_in_facts, the_primary_is_not_marked, one_mark_at_a_time, marking_twice_is_done_once,
@@ -96,6 +100,13 @@ stories! {
         a_healthy_current_one_is_enough, only_outdated_ones_healthy_is_counted,
         unassigned_but_current_and_healthy_is_not_counted, a_replica_to_be_deleted_leads_nothing, two_are_counted,
         counted_by_virtual_storage_and_primary;
+    shards: a_virtual_storage_begins_without_a_row, its_primary_is_elected_under_an_epoch_of_the_one_sequence,
+        a_demoted_primary_can_be_elected_again, its_expectations_are_null_safe, whoever_may_not_change_it_does_not,
+        its_same_decision_wins_again, its_race_has_one_winner, lags_are_summed_over_all_repositories,
+        what_an_election_of_it_rests_on_is_read_together;
+    changes: those_on_the_latest_generation_are_up_to_date, the_unknown_has_nobody_up_to_date,
+        a_poller_is_told_when_the_set_changes, a_write_that_all_acknowledged_is_told_to_nobody,
+        two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

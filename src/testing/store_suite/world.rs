@@ -61,12 +61,20 @@ pub(super) fn supervisor(name: &str) -> SupervisorName {
 pub(super) fn virtual_storage(name: &str) -> VirtualStorage {
     named(VirtualStorage::new(name))
 }
+pub(super) fn named_target(at: &str) -> Target {
+    Target::Path(virtual_storage("v"), path(at))
+}
 /// A process that nobody else is.
 pub(super) fn token() -> ProcessToken {
     named(ProcessToken::new(uuid::Uuid::new_v4().to_string()))
 }
 pub(super) fn node(name: &str) -> NodeId {
     NodeId::new(virtual_storage("v"), storage(name))
+}
+
+/// A decision of its own.
+pub(super) fn decision() -> DecisionId {
+    named(DecisionId::new(uuid::Uuid::new_v4().to_string()))
 }
 
 /// The rows behind the facts, without what time and voters change.
@@ -207,7 +215,7 @@ impl World {
     /// A proposal that rests on these facts, with a decision id of its own.
     pub(super) fn proposal(&self, facts: &ElectionFacts, to: Option<&str>, proposer: &Voter) -> Proposal {
         Proposal {
-            decision: named(DecisionId::new(uuid::Uuid::new_v4().to_string())),
+            decision: decision(),
             repository: facts.repository,
             virtual_storage: facts.virtual_storage.clone(),
             from: facts.primary.clone(),

@@ -1,30 +1,28 @@
-//! Answers "who is primary?", and makes the change that is due first.
+//! One primary for each repository, elected when somebody asks and the recorded one may not stay.
 //!
 //! Each lookup is its own bounded future, not a turn of the actor: one slow repository delays no other, and no lookup
 //! waits behind a health report. It rests on facts read from the database at that moment, never on what arrived in
 //! its mailbox before, so a flooded elector still acts on the newest consensus (D18).
 
+use super::asked::{MAILBOX, Places, ROUNDS_MAX, commit, decision_id, proposer};
 use crate::{
     core::{
-        election::{Decision, ElectionFacts, NoCandidate, Primary, Reason, Target, decide, refusals, verdicts},
-        ids::{DecisionId, Incarnation, Storage, SupervisorName, VirtualStorage, Voter},
+        election::{
+            Decision, ElectionFacts, NoCandidate, Primary, Reason, Target, decide, refusals, standing, verdicts,
+        },
+        epoch::Epoch,
+        ids::{Storage, SupervisorName, VirtualStorage, Voter},
         settings::Settings,
+        shard::Shard,
     },
     error::Error,
-    messages::election::GetPrimary,
-    store::{CasOutcome, ElectionStore, Expected, Proposal, StoreError},
+    messages::election::{GetPrimary, GetShard},
+    store::{CasOutcome, ElectionStore, Expected, Proposal},
     telemetry,
 };
 use actix::prelude::*;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, watch};
-
-/// How often facts are read again after others moved them, before the caller hears `Contended`.
-const ROUNDS_MAX: u32 = 3;
-/// Lookups under way at once. More would only queue at the store's pool, where nobody could refuse them.
-const LOOKUPS_MAX: usize = 1_024;
-/// Lookups that may wait in the mailbox; their futures leave it at once.
-const MAILBOX: usize = 1_024;
+use tokio::sync::watch;
 
 /// What an elector is built from, as often as need be.
 #[derive(Clone)]
@@ -54,14 +52,23 @@ impl ElectorConfig {
 /// The actor: one primary per repository, elected when somebody asks and the recorded one may not stay.
 pub struct PerRepositoryElector {
     config: Arc<ElectorConfig>,
-    places: Arc<Semaphore>,
+    places: Places,
+    /// Whether a recorded primary may be changed.
+    elects: bool,
 }
 
 impl PerRepositoryElector {
     /// An elector without any state of its own.
     #[must_use]
     pub fn new(config: ElectorConfig) -> Self {
-        Self { config: Arc::new(config), places: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+        Self { config: Arc::new(config), places: Places::new(), elects: true }
+    }
+
+    /// An elector that never elects (`failover.enabled = false`): it answers the recorded primary while that is fit, and
+    /// else what is true of it. Primaries come from a repository's creation and from operators.
+    #[must_use]
+    pub fn frozen(config: ElectorConfig) -> Self {
+        Self { elects: false, ..Self::new(config) }
     }
 }
 
@@ -75,39 +82,50 @@ impl Actor for PerRepositoryElector {
 impl Handler<GetPrimary> for PerRepositoryElector {
     type Result = ResponseFuture<Result<Primary, Error>>;
     fn handle(&mut self, GetPrimary(target): GetPrimary, _: &mut Context<Self>) -> Self::Result {
-        let (config, place) = (Arc::clone(&self.config), Arc::clone(&self.places).try_acquire_owned());
-        Box::pin(async move {
-            let _place = place.map_err(|_| Error::Busy)?;
-            let limit = config.timeout;
-            tokio::time::timeout(limit, config.primary(&target)).await.unwrap_or(Err(Error::Timeout(limit)))
+        let (config, places, elects) = (Arc::clone(&self.config), self.places.clone(), self.elects);
+        Box::pin(async move { places.run(config.timeout, config.primary(&target, elects)).await })
+    }
+}
+
+impl Handler<GetShard> for PerRepositoryElector {
+    type Result = Result<Shard, Error>;
+    fn handle(&mut self, GetShard(virtual_storage): GetShard, _: &mut Context<Self>) -> Self::Result {
+        Err(if self.config.knows(&virtual_storage) {
+            Error::PrimaryPerRepository(virtual_storage)
+        } else {
+            Error::VirtualStorageNotFound(virtual_storage)
         })
     }
 }
 
 impl ElectorConfig {
-    async fn primary(&self, target: &Target) -> Result<Primary, Error> {
-        if let (Target::Path(virtual_storage, _), Some(known)) = (target, &self.virtual_storages)
-            && !known.contains(virtual_storage)
+    fn knows(&self, virtual_storage: &VirtualStorage) -> bool {
+        self.virtual_storages.as_ref().is_none_or(|known| known.contains(virtual_storage))
+    }
+
+    async fn primary(&self, target: &Target, elects: bool) -> Result<Primary, Error> {
+        if let Target::Path(virtual_storage, _) = target
+            && !self.knows(virtual_storage)
         {
             return Err(Error::VirtualStorageNotFound(virtual_storage.clone()));
         }
         for _ in 0..ROUNDS_MAX {
             let Some(read) = self.store.election_facts(target).await? else { return Err(Error::RepositoryNotFound) };
             let (facts, settings) = (read.facts, read.settings.settings);
-            // Without a registration it may still answer; what is due has to wait.
-            let voter = self.voter.borrow().clone();
-            let proposer = voter.unwrap_or_else(|| Voter { name: self.name.clone(), incarnation: Incarnation(0) });
+            let proposer = proposer(&self.voter, &self.name);
             let lot = (self.lot)();
             // The lot's lower half is as random as the whole.
             let seed = u64::from_be_bytes(lot.to_be_bytes()[8..].try_into().unwrap_or_default());
-            match decide(&facts, &settings, &proposer, seed) {
+            let decision =
+                if elects { decide(&facts, &settings, &proposer, seed) } else { standing(&facts, &settings) };
+            match decision {
                 Decision::Keep { storage, epoch } => return Ok(primary(&facts, storage, epoch)),
                 Decision::NoCandidate(stands) => return Err(no_candidate(stands)),
                 Decision::Wait(why) => return Err(Error::ElectionPending(why)),
                 Decision::Elect(election) => {
                     let to = Some(election.to.clone());
                     let proposal = proposal(&facts, &settings, proposer, lot, to, election.why, &election.equals)?;
-                    match self.commit(&proposal).await? {
+                    match commit(|| self.store.primary_cas(&proposal)).await? {
                         CasOutcome::Won { epoch } => {
                             let elected = primary(&facts, election.to, Some(epoch));
                             telemetry::primary_changed(&elected, election.from.as_ref(), election.why);
@@ -119,7 +137,7 @@ impl ElectorConfig {
                 }
                 Decision::Demote { from, why } => {
                     let proposal = proposal(&facts, &settings, proposer, lot, None, why, &[])?;
-                    match self.commit(&proposal).await? {
+                    match commit(|| self.store.primary_cas(&proposal)).await? {
                         CasOutcome::Won { .. } => {
                             telemetry::primary_demoted(facts.repository, &from, why);
                             return Err(Error::NoPrimary);
@@ -132,21 +150,12 @@ impl ElectorConfig {
         }
         Err(Error::Contended)
     }
-
-    /// Commits a proposal. An answer that was lost is asked for again under the same decision, which finds its own
-    /// commit if there was one (D23).
-    async fn commit(&self, proposal: &Proposal) -> Result<CasOutcome, StoreError> {
-        match self.store.primary_cas(proposal).await {
-            Err(error) if error.is_transient() => self.store.primary_cas(proposal).await,
-            answer => answer,
-        }
-    }
 }
 
-fn primary(facts: &ElectionFacts, storage: Storage, epoch: Option<crate::core::epoch::Epoch>) -> Primary {
+fn primary(facts: &ElectionFacts, storage: Storage, epoch: Option<Epoch>) -> Primary {
     Primary {
         cluster: facts.cluster.clone(),
-        repository: facts.repository,
+        repository: Some(facts.repository),
         virtual_storage: facts.virtual_storage.clone(),
         relative_path: facts.relative_path.clone(),
         storage,
@@ -173,7 +182,7 @@ fn proposal(
     why: Reason,
     equals: &[Storage],
 ) -> Result<Proposal, Error> {
-    let decision = DecisionId::new(uuid::Uuid::from_u128(lot).to_string()).map_err(|_| Error::Stopped)?;
+    let decision = decision_id(lot)?;
     let evidence = serde_json::json!({
         "generation": facts.generation,
         "candidates": equals,

@@ -1,0 +1,24 @@
+//! Answers "who is primary?", and makes the change that is due first. One of four, as the configuration says.
+//!
+//! | elector | one primary for | recorded | epoch |
+//! |---|---|---|---|
+//! | [`PerRepositoryElector`] | each repository | in the database | yes |
+//! | [`VirtualStorageElector`] | each virtual storage | in the database | yes |
+//! | [`LocalElector`] | each virtual storage | in memory, for one supervisor | none |
+//! | [`FixedElector`] | each virtual storage | in the configuration | none |
+//!
+//! All answer [`GetPrimary`](crate::messages::election::GetPrimary) and
+//! [`GetShard`](crate::messages::election::GetShard), so nobody who asks knows which one answers. One actor with a strategy
+//! inside was rejected: the four share a bounded lookup and nothing else.
+
+mod asked;
+mod fixed;
+mod local;
+mod per_repository;
+mod virtual_storage;
+
+pub use asked::ConfiguredNodes;
+pub use fixed::{FixedElector, FixedElectorConfig};
+pub use local::{LocalElector, LocalElectorConfig, LocalPrimaries};
+pub use per_repository::{ElectorConfig, PerRepositoryElector};
+pub use virtual_storage::{VirtualStorageElector, VirtualStorageElectorConfig};

@@ -1,0 +1,90 @@
+//! The memory of who is up to date: what it is told, by whomever, and what it makes of a listener that ended.
+
+use super::*;
+use crate::synced::Following;
+use quorate::{actors::FeedStatus, testing::wait};
+use std::sync::Arc;
+
+const BEHIND: &str = "UPDATE storage_repositories SET generation = 1 WHERE storage = 'g1'; \
+                      UPDATE repositories SET generation = 1";
+
+async fn following(options: PostgresOptions) -> (Fixture, Following) {
+    let fixture = Fixture::new().await;
+    fixture.create("r", Some("g1")).await;
+    let store = PostgresStore::connect(&fixture.url, options).await.unwrap();
+    let following = Following::of(Arc::new(store));
+    following.warm("r").await;
+    assert_eq!(following.up_to_date("r").await, ["g1", "g2", "g3"]);
+    (fixture, following)
+}
+
+#[actix::test]
+async fn a_foreign_writers_change_is_heard() {
+    let (fixture, following) = following(PostgresOptions::default()).await;
+    assert_eq!(following.table.status(), FeedStatus::Listening);
+    raw(&fixture.url).await.batch_execute(BEHIND).await.unwrap();
+    following.becomes("r", &["g1"]).await;
+    assert!(following.counts().evict >= 1);
+}
+
+#[actix::test]
+async fn d20_five_thousand_rows_in_one_statement_are_told_without_an_error() {
+    let (fixture, following) = following(PostgresOptions::default()).await;
+    let client = raw(&fixture.url).await;
+    client
+        .batch_execute(
+            "INSERT INTO repositories (virtual_storage, relative_path, generation) \
+             SELECT 'v', repeat('long/', 20) || i, 0 FROM generate_series(1, 5000) i; \
+             INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id) \
+             SELECT virtual_storage, relative_path, 'g1', 0, repository_id FROM repositories WHERE relative_path <> 'r'",
+        )
+        .await
+        .unwrap();
+    let lines = "SELECT count(*) FROM changes WHERE kind = 'replicas' AND key = '{\"virtual_storage\" : \"v\"}'";
+    assert_eq!(client.query_one(lines, &[]).await.unwrap().get::<_, i64>(0), 1, "one word for all of them");
+    following.warm("r").await;
+    client.batch_execute(BEHIND).await.unwrap();
+    following.becomes("r", &["g1"]).await;
+}
+
+#[actix::test]
+async fn a_notification_that_cannot_be_read_forgets_everything_and_ends_nothing() {
+    for channel in ["quorate_replicas", "storage_repositories_updates", "repositories_updates"] {
+        let (fixture, following) = following(PostgresOptions::default()).await;
+        let told = format!("NOTIFY {channel}, 'nonsense'");
+        raw(&fixture.url).await.batch_execute(&told).await.unwrap();
+        quorate::testing::wait::until("it is forgotten", Duration::from_secs(60), || following.counts().evict == 1)
+            .await;
+        assert_eq!(following.table.status(), FeedStatus::Listening, "Praefect caches nothing until it reconnects");
+        following.warm("r").await;
+    }
+}
+
+#[actix::test]
+async fn a_listener_that_the_server_ended_forgets_everything_and_listens_again() {
+    let (fixture, following) = following(PostgresOptions::default()).await;
+    let client = raw(&fixture.url).await;
+    let mut told = following.table.watch_status();
+    told.mark_unchanged();
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND query = 'SELECT pg_backend_pid()'";
+    assert_eq!(client.query_one(ended, &[]).await.unwrap().get::<_, i64>(0), 1);
+    told.wait_for(|status| *status != FeedStatus::Listening).await.unwrap();
+    assert!(following.counts().evict >= 1, "what it knew is forgotten");
+    wait::until("it listens again", std::time::Duration::from_secs(60), || {
+        following.table.status() == FeedStatus::Listening
+    })
+    .await;
+    following.warm("r").await;
+    client.batch_execute(BEHIND).await.unwrap();
+    following.becomes("r", &["g1"]).await;
+}
+
+#[actix::test]
+async fn behind_a_pooler_without_listen_it_polls_and_says_so() {
+    let pooled = PostgresOptions { session_pooled: false, ..PostgresOptions::default() };
+    let (fixture, following) = following(pooled).await;
+    assert!(matches!(following.table.status(), FeedStatus::Polling { .. }), "{:?}", following.table.status());
+    raw(&fixture.url).await.batch_execute(BEHIND).await.unwrap();
+    following.becomes("r", &["g1"]).await;
+}
