@@ -1,6 +1,6 @@
 //! The handle: start, stop, and what it says when it cannot.
 
-use crate::world::{LIMIT, World, ms, name, path, storage, verdict, write};
+use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, write};
 use quorate::{
     Error, Ports, Supervisor,
     config::Secret,
@@ -64,6 +64,20 @@ async fn an_unreachable_node_neither_blocks_nor_fails_a_start() {
     let one = world.supervisor("s1").await;
     assert!(began.elapsed() < ms(2_000), "{:?}", began.elapsed());
     assert_eq!(one.healthy_nodes().0.into_values().flatten().collect::<Vec<_>>(), vec![storage("g3")]);
+}
+
+#[actix::test]
+async fn nine_silent_nodes_take_no_probe_away_from_the_tenth() {
+    let mut world = World::new(Profile::Default);
+    world.nodes = vec!["g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8", "g9", "g10"];
+    for silent in &world.nodes[..9] {
+        world.node(silent).takes(LIMIT);
+    }
+    let _one = world.supervisor("s1").await;
+    let before = world.node("g10").probes().len();
+    tokio::time::sleep(ms(30_000)).await;
+    let probes = world.node("g10").probes().len() - before;
+    assert!((36..=45).contains(&probes), "one each 750 ms, give or take a tenth: {probes}");
 }
 
 #[actix::test]
@@ -195,4 +209,32 @@ async fn a_stop_during_a_registration_leaves_no_row() {
     .await;
     let left = world.store.health_facts().await.unwrap().facts;
     assert_eq!((left.supervisors, left.votes), (vec![], vec![]));
+}
+
+/// What a supervisor holds of g1 that hears `mine` from it, while the two others hear `theirs`: whether it would send
+/// real traffic there, and the quorum's verdict.
+async fn seen_otherwise(mine: Evidence, theirs: Evidence) -> (bool, Verdict) {
+    let mut world = World::new(Profile::Default);
+    world.node("g1").answers(theirs);
+    let _others = (world.supervisor("s1").await, world.supervisor("s2").await);
+    world.transport = ScriptedTransport::default();
+    world.node("g1").answers(mine);
+    let three = world.supervisor("s3").await;
+    wait::until("s3 has voted", LIMIT, || matches!(world.opinion("s3", "g1"), Some(Opinion::Up | Opinion::Down))).await;
+    tokio::time::sleep(ms(3_000)).await;
+    let routed = three.healthy_nodes().0.into_values().flatten().any(|up| up == storage("g1"));
+    assert_eq!(three.node(&node("g1")).unwrap().is_healthy(), routed);
+    (routed, three.health_consensus().unwrap().verdict(&node("g1")))
+}
+
+#[actix::test]
+async fn what_this_supervisor_cannot_reach_is_not_routed_to_though_the_quorum_holds_it_up() {
+    let seen = seen_otherwise(Evidence::Hard(Hard::Refused), Evidence::Serving).await;
+    assert_eq!(seen, (false, Verdict::Healthy));
+}
+
+#[actix::test]
+async fn what_this_supervisor_reaches_is_routed_to_though_the_quorum_holds_it_dead() {
+    let seen = seen_otherwise(Evidence::Serving, Evidence::Hard(Hard::Refused)).await;
+    assert_eq!(seen, (true, Verdict::Unhealthy));
 }

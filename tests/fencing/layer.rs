@@ -190,7 +190,8 @@ async fn d02_the_guard_refuses_at_commit_what_was_allowed_before_the_freeze() {
 
 #[tokio::test]
 async fn d01_a_thawed_primary_is_refused_by_its_own_node() {
-    let node = start(Commit::Checks, false, everything).await;
+    // The handler does not look again: it is refused before it gets there.
+    let node = start(Commit::DoesNotCheck, false, everything).await;
     call_as(&node.channel, &claim("g1", 5)).await.unwrap();
     node.store.observe(&claim("g2", 6)).await.unwrap();
     assert!(matches!(refusal(call_as(&node.channel, &claim("g1", 5)).await), FenceRefusal::StaleEpoch { .. }));
