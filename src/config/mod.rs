@@ -159,7 +159,7 @@ pub struct FeedConfig {
     /// `database.session_pooled` leads past it): changes are polled then. Default yes; a pooler that was not told of is
     /// noticed, too.
     pub listen: bool,
-    /// The most repositories whose up-to-date storages are kept in memory, at some 500 bytes each. 0 keeps none, and then
+    /// The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each. 0 keeps none, and then
     /// nothing is listened to either. Default 100,000: those that are read within minutes (`praefect`: 0).
     pub entries: u32,
 }

@@ -362,7 +362,7 @@ pub(super) const FILE: &[Key<Draft>] = &[
     Whole::new(
         "feed.entries",
         Number(|draft| &mut draft.config.feed.entries, 0, 10_000_000),
-        "The most repositories whose up-to-date storages are kept in memory, at some 500 bytes each. 0 keeps none, and \
+        "The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each. 0 keeps none, and \
          nothing is listened to either.",
     ),
     Whole::new(
