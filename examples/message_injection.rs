@@ -49,6 +49,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
     // A HealthManager alone. It has no heartbeat of its own: `Tick` comes from here.
     let cells = Cells::new(SettingsInForce { revision: Revision(1), settings: Settings::of(Profile::Default) });
     let manager = HealthManager::new(HealthManagerConfig {
+        recusal: quorate::core::recusal::Limits::default(),
         name: SupervisorName::new("supervisor-1")?,
         address: None,
         heartbeat: None,
@@ -75,7 +76,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
     println!("reports by hand:");
     manager.send(Tick).await?;
     wait::until("registered", LIMIT, || cells.voter.borrow().is_some()).await;
-    let report = |opinion, evidence| manager.send(NodeReport { node: node.clone(), opinion, evidence });
+    let report = |opinion, evidence| manager.send(NodeReport { node: node.clone(), opinion, evidence, host: None });
     report(Opinion::Up, Evidence::Serving).await?;
     told(Verdict::Healthy).await;
     report(Opinion::Down, Evidence::Hard(Hard::Refused)).await?;

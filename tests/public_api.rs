@@ -33,6 +33,7 @@ use quorate::{
         monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Worry, WrittenBatch},
         prober::{Effect, Input, Prober, Via},
         quorum::{QuorumPolicy, Tally, Verdict},
+        recusal::{Distrust, Hold, Limits, Recusal},
         settings::{Profile, Settings, WithoutCandidate},
         shard::Shard,
         time::{Age, DatabaseTime, Timestamp},

@@ -112,6 +112,13 @@ impl HealthStore for Counted {
     fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
         self.count(false, self.inner.supervisor_heartbeat(voter))
     }
+    fn supervisor_recuse<'a>(
+        &'a self,
+        voter: &'a Voter,
+        reason: Option<quorate::core::recusal::Distrust>,
+    ) -> Answer<'a, bool> {
+        self.count(false, self.inner.supervisor_recuse(voter, reason))
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.count(false, self.inner.supervisor_remove(voter))
     }
@@ -149,6 +156,7 @@ impl Manager {
         let watched =
             |node: &NodeId| WatchedNode { node: node.clone(), probe: Relay::vacant(), round: Relay::vacant() };
         let config = HealthManagerConfig {
+            recusal: quorate::core::recusal::Limits::default(),
             name: SupervisorName::new(format!("s{SUPERVISORS}"))?,
             address: None,
             heartbeat: None,
@@ -189,7 +197,7 @@ impl Manager {
     }
 
     async fn report(&self, node: NodeId, opinion: Opinion) -> Result<()> {
-        Ok(self.address.send(NodeReport { node, opinion, evidence: Evidence::Serving }).await?)
+        Ok(self.address.send(NodeReport { node, opinion, evidence: Evidence::Serving, host: None }).await?)
     }
 
     /// Waits until this holds and nothing is under way, and the manager has taken in the last answer.

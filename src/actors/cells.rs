@@ -7,6 +7,7 @@ use crate::core::{
     error_tracker::Trips,
     ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
+    recusal::Distrust,
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
@@ -56,6 +57,8 @@ pub struct Cells {
     pub settings: watch::Sender<SettingsInForce>,
     /// Why the supervisor ended for good, if it did.
     pub ended: watch::Sender<Option<Worry>>,
+    /// Why this supervisor abstains; `None`: it takes part.
+    pub recused: watch::Sender<Option<Distrust>>,
     /// The database's last complaint; `None` while it answers.
     pub complaint: watch::Sender<Option<String>>,
     last_incarnation: watch::Sender<Option<Incarnation>>,
@@ -74,6 +77,7 @@ impl Cells {
             voter: watch::Sender::new(None),
             settings: watch::Sender::new(settings),
             ended: watch::Sender::new(None),
+            recused: watch::Sender::new(None),
             complaint: watch::Sender::new(None),
             last_incarnation: watch::Sender::new(None),
             ignored: watch::Sender::new(Vec::new()),

@@ -8,10 +8,14 @@
 //!
 //! All that it keeps stands in the [`SyncedTable`]. It has no mailbox to speak of: the database is its only neighbour.
 
-use super::synced::{FeedStatus, SyncedTable};
+use super::{
+    relay::Relay,
+    synced::{FeedStatus, SyncedTable},
+};
 use crate::{
     config::FeedConfig,
     core::synced::Scope,
+    messages::health::VotesChanged,
     store::{Change, ChangeFeed, ChangeKind, FeedPosition, Listener, StoreError},
     telemetry,
 };
@@ -38,14 +42,17 @@ pub struct FollowerConfig {
     pub poll: Duration,
     /// How long an attempt to listen may take.
     pub connect: Duration,
+    /// Who reads votes again when they changed.
+    pub votes: Relay<VotesChanged>,
 }
 
 impl FollowerConfig {
-    /// This database and this table, with the defaults of [`FeedConfig`] and 5 s to connect.
+    /// This database and this table, nobody who reads votes, with the defaults of [`FeedConfig`] and 5 s to connect.
     #[must_use]
     pub fn new(feed: Arc<dyn ChangeFeed>, table: Arc<SyncedTable>) -> Self {
         let FeedConfig { ttl, check, poll, .. } = FeedConfig::default();
-        Self { feed, table, ttl, check, poll, connect: Duration::from_secs(5) }
+        let votes = Relay::vacant();
+        Self { feed, table, ttl, check, poll, connect: Duration::from_secs(5), votes }
     }
 }
 
@@ -128,6 +135,10 @@ impl FollowerConfig {
     }
 
     fn heed(&self, changes: Vec<Change>) {
+        if changes.iter().any(|change| change.kind == ChangeKind::Votes) {
+            // What does not fit is made good by the next heartbeat.
+            self.votes.try_send(VotesChanged);
+        }
         // A repository that goes, or is renamed, tells of its primary too.
         let concerned = |change: &Change| matches!(change.kind, ChangeKind::Primaries | ChangeKind::Replicas);
         self.table.forget(changes.into_iter().filter(concerned).map(|change| change.scope));

@@ -4,18 +4,24 @@
 //! All rules are [`Monitor`]'s. The cells that it publishes into outlive it, so a rebuilt HealthManager takes over its
 //! predecessor's registration and goes on counting revisions.
 
-use super::{cells::Cells, clock::MonotonicClock, reconfigure::Reconfigure, relay::Relay};
+use super::{
+    cells::Cells,
+    clock::{MonotonicClock, WallClock},
+    reconfigure::Reconfigure,
+    relay::Relay,
+};
 use crate::{
     core::{
         consensus::{Consensus, Opinion},
         ids::{NodeId, SupervisorName, Voter},
         monitor::{Effect, HeartbeatReply, Input, Monitor, RegisterReply, SettingsInForce, WrittenBatch},
+        recusal::Limits,
         settings::Profile,
     },
     messages::{
         consensus::GetHealthConsensus,
         control::Leave,
-        health::{GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Tick},
+        health::{GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Tick, VotesChanged},
     },
     store::{HealthStore, Heartbeat, Registered, Registration, StoreError, VoteBatch, VotesWritten},
     telemetry::{self, Meter},
@@ -49,6 +55,8 @@ pub struct HealthManagerConfig {
     pub cells: Arc<Cells>,
     /// The nodes to watch.
     pub nodes: Vec<WatchedNode>,
+    /// When it abstains.
+    pub recusal: Limits,
 }
 
 /// A node, and how its actor is reached.
@@ -71,6 +79,8 @@ pub struct HealthManager {
     /// When the heartbeat or round under way began, until all votes were read back.
     round_began: Option<Instant>,
     timer: Option<SpawnHandle>,
+    looking: Option<SpawnHandle>,
+    wall: WallClock,
     /// Somebody waits to hear which row is to be removed, while a registration is still on its way.
     departure: Option<oneshot::Sender<Voter>>,
 }
@@ -84,13 +94,14 @@ impl HealthManager {
         let nodes = config.nodes.iter().map(|watched| watched.node.clone());
         let mut monitor =
             Monitor::resume(config.name.clone(), settings, nodes, cells.last_incarnation(), cells.revision());
-        let clock = MonotonicClock::new();
+        monitor.limit(config.recusal);
+        let (clock, wall) = (MonotonicClock::new(), WallClock::new());
         if cells.ended.borrow().is_some() {
             // Whoever took the name must not lose it because its predecessor died once more. Nothing is left to be done.
             let _ = monitor.handle(clock.now(), Input::Stop);
         }
-        let (meter, round_began, departure, timer) = (Meter::default(), None, None, None);
-        Self { config, monitor, clock, meter, round_began, departure, timer }
+        let (meter, round_began, departure, timer, looking) = (Meter::default(), None, None, None, None);
+        Self { config, monitor, clock, wall, meter, round_began, departure, timer, looking }
     }
 
     /// Rounds and the consensus are measured there.
@@ -171,6 +182,22 @@ impl HealthManager {
                     node.probe.try_send(ProbeNow);
                 }
             }
+            Effect::Probe(nodes) => {
+                for node in self.config.nodes.iter().filter(|watched| nodes.contains(&watched.node)) {
+                    node.probe.try_send(ProbeNow);
+                }
+            }
+            Effect::Recused(reason) => {
+                telemetry::recused(&self.config.name, reason);
+                self.meter.recused(reason);
+                self.config.cells.recused.send_replace(reason);
+            }
+            Effect::StoreTrust { voter, reason } => {
+                let asked = voter.clone();
+                self.ask(ctx, async move { store.supervisor_recuse(&asked, reason).await }, move |mine| {
+                    Input::TrustStored { voter, reason, mine }
+                });
+            }
             Effect::OpenRound { round } => {
                 self.round_began.get_or_insert_with(Instant::now);
                 for node in &self.config.nodes {
@@ -244,6 +271,18 @@ impl HealthManager {
         self.timer = self.config.heartbeat.map(regularly);
     }
 
+    /// Looks at its own clocks: whoever stood still must not say what it saw.
+    fn look_regularly(&mut self, ctx: &mut Context<Self>) {
+        if let Some(looking) = self.looking.take() {
+            ctx.cancel_future(looking);
+        }
+        let pace = self.config.recusal.pace();
+        self.looking = Some(ctx.run_interval(pace, |this: &mut Self, ctx| {
+            let wall = this.wall.ahead();
+            this.feed(Input::Looked { wall }, ctx);
+        }));
+    }
+
     fn complain(&self, complaint: Option<String>) {
         let answers_again = complaint.is_none() && self.config.cells.complaint.borrow().is_some();
         if answers_again {
@@ -280,6 +319,7 @@ impl Actor for HealthManager {
         if self.config.heartbeat.is_some() {
             self.feed(Input::Tick, ctx);
             self.beat_regularly(ctx);
+            self.look_regularly(ctx);
         }
     }
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -302,6 +342,10 @@ impl Handler<Reconfigure<HealthManagerConfig>> for HealthManager {
         if before.heartbeat != self.config.heartbeat {
             self.beat_regularly(ctx);
         }
+        if before.recusal != self.config.recusal {
+            self.monitor.limit(self.config.recusal);
+            self.look_regularly(ctx);
+        }
         self.feed(Input::Watch(nodes), ctx);
     }
 }
@@ -309,8 +353,15 @@ impl Handler<Reconfigure<HealthManagerConfig>> for HealthManager {
 impl Handler<NodeReport> for HealthManager {
     type Result = ();
     fn handle(&mut self, report: NodeReport, ctx: &mut Context<Self>) {
-        let NodeReport { node, opinion, evidence } = report;
-        self.feed(Input::Reported { node, opinion, evidence }, ctx);
+        let NodeReport { node, opinion, evidence, host } = report;
+        self.feed(Input::Reported { node, opinion, evidence, host }, ctx);
+    }
+}
+
+impl Handler<VotesChanged> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, _: VotesChanged, ctx: &mut Context<Self>) {
+        self.feed(Input::VotesChanged, ctx);
     }
 }
 

@@ -184,7 +184,8 @@ impl NodeActor {
             let _ = check.send(evidence);
         }
         // A report that does not fit is made good by the next probe's; the vote lapses if none ever does.
-        self.spec.reports.try_send(NodeReport { node: self.spec.node.clone(), opinion, evidence });
+        let (node, host) = (self.spec.node.clone(), self.spec.probe.host());
+        self.spec.reports.try_send(NodeReport { node, opinion, evidence, host });
     }
 
     fn note(&mut self, opinion: Opinion, evidence: Evidence) {

@@ -30,6 +30,7 @@ pub use secret::Secret;
 use crate::core::{
     error_tracker::ErrorLimits,
     ids::{NodeId, Storage, SupervisorName, VirtualStorage},
+    recusal::Limits,
     settings::{Profile, Settings},
     window::Thresholds,
 };
@@ -86,6 +87,9 @@ pub struct HealthConfig {
     /// Whether a node that offers a `grpc.health.v1/Watch` is listened to. Default yes (`praefect` no): its death is noticed
     /// as it happens.
     pub watch: bool,
+    /// How long this supervisor's own event loop may stand still before it abstains: what it saw meanwhile is nothing to
+    /// vote on. Default 250 ms (`lan` 100 ms; `praefect`: nobody abstains).
+    pub stall_limit: Duration,
     /// How many real calls to a node may fail before it is out for a while (section `failover` of the file). Default
     /// none: failing traffic says nothing.
     pub errors: Option<ErrorLimits>,
@@ -108,6 +112,14 @@ pub struct HealthConfig {
     pub tls_key: Option<PathBuf>,
     /// The name that the certificates of `tls://` nodes must carry. Default: the address's host.
     pub tls_server_name: Option<String>,
+}
+
+impl HealthConfig {
+    /// When a supervisor that probes like this abstains.
+    #[must_use]
+    pub fn recusal(&self) -> Limits {
+        Limits::of(self.stall_limit, self.interval, self.timeout, self.thresholds.fall)
+    }
 }
 
 /// Who is elected, and whether anybody is.
@@ -237,6 +249,7 @@ impl Config {
                 timeout,
                 thresholds: Thresholds { fall, rise, first: 1, window },
                 watch: profile != Profile::Praefect,
+                stall_limit: if profile == Profile::Lan { ms(100) } else { ms(250) },
                 errors: None,
                 connect_timeout: ms(300),
                 keepalive: ms(20_000),

@@ -96,6 +96,13 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
             "a silent node must be voted down before its watcher could be",
         );
         below(
+            "health.stall_limit",
+            health.stall_limit,
+            "consensus.voter_ttl",
+            settings.voter_ttl,
+            "who stood still for that long is dead to the others, not abstaining",
+        );
+        below(
             "health.interval",
             health.interval,
             "consensus.vote_ttl",

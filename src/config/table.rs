@@ -252,6 +252,14 @@ pub(super) const FILE: &[Key<Draft>] = &[
     .live()
     .not_in_rounds(),
     Whole::new(
+        "health.stall_limit",
+        Time(|draft| &mut draft.config.health.stall_limit, 10, HOUR),
+        "How long this supervisor's own event loop may stand still before it abstains for a round: what it saw meanwhile is \
+         nothing to vote on.",
+    )
+    .live()
+    .not_in_rounds(),
+    Whole::new(
         "health.connect_timeout",
         Time(|draft| &mut draft.config.health.connect_timeout, 1, HOUR),
         "How long a connection to a node may take to be made.",

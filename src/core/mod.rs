@@ -27,6 +27,7 @@ pub mod ids;
 pub mod monitor;
 pub mod prober;
 pub mod quorum;
+pub mod recusal;
 pub mod settings;
 pub mod shard;
 pub mod synced;

@@ -40,7 +40,14 @@ pub struct NodeReport {
     pub opinion: Opinion,
     /// Why: what the probe said, or [`Evidence::ErrorRate`].
     pub evidence: Evidence,
+    /// The machine that the node is on, or its socket; `None`: not known (yet).
+    pub host: Option<String>,
 }
+
+/// To the HealthManager: somebody's votes or state changed in the database, so read them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct VotesChanged;
 
 /// From a node actor: the outcome of a round's probe.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

@@ -37,6 +37,7 @@ use crate::core::{
     election::Fence,
     epoch::{Epoch, FactsVersion, Generation},
     ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+    recusal::Distrust,
     settings::Settings,
 };
 use futures_util::future::BoxFuture;
@@ -58,6 +59,9 @@ pub trait HealthStore: Send + Sync {
     fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat>;
     /// Removes a supervisor's row and votes. Changes nothing, and answers `false`, if it is not this incarnation's.
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool>;
+    /// Says in the supervisor's row since now and why it abstains, or that it does not (`None`); tells those who follow.
+    /// Changes nothing, and answers `false`, if the incarnation is not the row's.
+    fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool>;
     /// Tells which nodes a registered supervisor watches from now on, under the same incarnation: `none` rows for those
     /// that have no row, rows of the others deleted; votes on those that stay are not touched. Changes nothing, and
     /// answers `false`, if the incarnation is not the row's.

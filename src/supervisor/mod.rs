@@ -29,6 +29,7 @@ use crate::{
         ids::{ClusterId, NodeId, Voter},
         monitor::Worry,
         quorum::Verdict,
+        recusal::Distrust,
         settings::Settings,
     },
     error::Error,
@@ -266,6 +267,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn voter(&self) -> Option<Voter> {
         self.inner.cells.voter.borrow().clone()
+    }
+
+    /// Why this supervisor abstains now, because it does not trust itself; `None`: it takes part. Its votes count for
+    /// nothing meanwhile, and it elects nobody.
+    #[must_use]
+    pub fn recused(&self) -> Option<Distrust> {
+        *self.inner.cells.recused.borrow()
     }
 
     /// Why this supervisor has stopped voting for good; `None` while it goes on. A newer process of its name is the only

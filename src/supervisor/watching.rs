@@ -103,6 +103,7 @@ impl Watching<'_> {
             store,
             cells: Arc::clone(cells),
             nodes: watched,
+            recusal: config.health.recusal(),
         };
         let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
         watchers.children.push(ChildSpec::new(
@@ -155,6 +156,9 @@ impl HealthProbe for Client {
     }
     fn reconnect(&self) {
         self.0.borrow().reconnect();
+    }
+    fn host(&self) -> Option<String> {
+        self.0.borrow().host()
     }
     fn watch(&self) -> Words {
         let mut client = self.0.subscribe();

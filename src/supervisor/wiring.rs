@@ -62,7 +62,7 @@ pub(super) fn wire<T: Transport>(
     let in_rounds = works_in_rounds(stored.settings.profile);
     let (tick, leave, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
     let (elector, shards) = (Relay::vacant(), Relay::vacant());
-    let (reports, rounds) = (Relay::vacant(), Relay::vacant());
+    let (reports, rounds, votes) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
     let neighbours =
         Neighbours { reports, rounds, in_rounds, latency: ports.transport.latency(), meter: meter.clone() };
 
@@ -83,11 +83,12 @@ pub(super) fn wire<T: Transport>(
         store: ports.store.clone(),
         cells: Arc::clone(&cells),
         nodes: Vec::new(),
+        recusal: config.health.recusal(),
     };
     let manager = watch::Sender::new(followed(&manager, &config, in_rounds, &order, &running));
     let (built_from, reconfigure) = (manager.subscribe(), Relay::vacant());
     let (reports, rounds) = (neighbours.reports.clone(), neighbours.rounds.clone());
-    let places = (tick.clone(), leave.clone(), reports, rounds, reconfigure.clone());
+    let places = (tick.clone(), leave.clone(), reports, rounds, reconfigure.clone(), votes.clone());
     let beats = meter.clone();
     children.push(ChildSpec::new(
         HEALTH_MANAGER,
@@ -98,6 +99,7 @@ pub(super) fn wire<T: Transport>(
             places.2.set(address.clone().recipient());
             places.3.set(address.clone().recipient());
             places.4.set(address.clone().recipient());
+            places.5.set(address.clone().recipient());
         },
     ));
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
@@ -128,6 +130,7 @@ pub(super) fn wire<T: Transport>(
             check: feed.check,
             poll: feed.poll,
             connect: config.request_timeout,
+            votes,
         };
         children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
     }
@@ -164,6 +167,7 @@ pub(super) fn followed<C>(
     let mut manager = before.clone();
     manager.heartbeat = Some(if in_rounds { config.health.interval } else { config.heartbeat });
     manager.round_timeout = config.health.timeout;
+    manager.recusal = config.health.recusal();
     manager.nodes = order.iter().filter_map(|node| running.get(node)).map(|wire| wire.watched.clone()).collect();
     manager
 }

@@ -134,6 +134,13 @@ pub const CONSENSUS_REVISION: Metric = Metric {
     labels: &[],
     help: "Number of the last published consensus; it grows by one per change",
 };
+/// Who abstains.
+pub const RECUSED: Metric = Metric {
+    name: "quorate_recused",
+    kind: Kind::Gauge,
+    labels: &["reason"],
+    help: "1 while this supervisor abstains because it does not trust itself, by reason (stalled, clock_jumped, blind), else 0",
+};
 /// Rounds and heartbeats.
 pub const ROUND: Metric = Metric {
     name: "quorate_round_seconds",
@@ -207,6 +214,7 @@ pub const ALL: &[&Metric] = &[
     &NODE_VOTES,
     &QUORUM_SIZE,
     &CONSENSUS_REVISION,
+    &RECUSED,
     &ROUND,
     &LOOKUP,
     &ELECTIONS,

@@ -32,6 +32,7 @@ use crate::{
         ids::{NodeId, Storage, SupervisorName, VirtualStorage, Voter},
         monitor::Worry,
         quorum::Verdict,
+        recusal::Distrust,
     },
     store::StoreError,
 };
@@ -61,6 +62,15 @@ pub(crate) fn worry(name: &SupervisorName, worry: Worry) {
         Worry::NameInUse { held_by } => {
             error!(supervisor.name = %name, held_by = held_by.0, "another live process keeps this supervisor's name");
         }
+    }
+}
+
+pub(crate) fn recused(name: &SupervisorName, reason: Option<Distrust>) {
+    match reason {
+        Some(reason) => {
+            warn!(supervisor.name = %name, reason = reason.as_str(), "supervisor does not trust itself and abstains");
+        }
+        None => info!(supervisor.name = %name, "supervisor has voted anew and takes part again"),
     }
 }
 

@@ -42,4 +42,7 @@ impl HealthProbe for MeteredProbe {
     fn watch(&self) -> Words {
         self.inner.watch()
     }
+    fn host(&self) -> Option<String> {
+        self.inner.host()
+    }
 }

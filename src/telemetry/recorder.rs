@@ -10,6 +10,7 @@ use crate::{
         evidence::Evidence,
         ids::{NodeId, Storage, VirtualStorage},
         quorum::{QuorumPolicy, Verdict},
+        recusal::Distrust,
         synced::Counts,
     },
     store::{RepositoriesCount, StoreErrorKind, StoreOp},
@@ -111,6 +112,13 @@ impl Meter {
             if !now.nodes.contains_key(node) {
                 node_gauges(node, known, policy, |metric, labels, _| to.forget(metric, labels));
             }
+        }
+    }
+
+    pub(crate) fn recused(&self, now: Option<Distrust>) {
+        let Some(to) = self.to() else { return };
+        for reason in Distrust::ALL {
+            to.set(&metrics::RECUSED, &[reason.as_str()], flag(now == Some(reason)));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
         election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        recusal::Distrust,
         settings::Settings,
     },
     store::{
@@ -86,6 +87,9 @@ impl HealthStore for MeteredStore {
     }
     fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool> {
         self.timed(StoreOp::NodesWatch, self.inner.nodes_watch(voter, nodes))
+    }
+    fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
+        self.timed(StoreOp::SupervisorRecuse, self.inner.supervisor_recuse(voter, reason))
     }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.timed(StoreOp::SupervisorRemove, self.inner.supervisor_remove(voter))

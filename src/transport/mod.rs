@@ -151,6 +151,11 @@ pub trait HealthProbe: Send + Sync {
     /// What the node says by itself from now on, over the kept connection; [`Words::none_offered`] if it never does. Never
     /// waits, and ends at the latest with that connection.
     fn watch(&self) -> Words;
+    /// The machine that the node is on, as far as it is known: its resolved IP, or its socket's path. Nodes of one machine
+    /// may die together; default: not known, which counts as a machine of its own.
+    fn host(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Opens links to nodes.

@@ -114,6 +114,7 @@ fn alone(profile: Profile) -> Alone {
     let store = Arc::new(MemoryStore::default());
     let cells = Cells::new(SettingsInForce { revision: Revision(1), settings: Settings::of(profile) });
     let manager = HealthManager::new(HealthManagerConfig {
+        recusal: quorate::core::recusal::Limits::default(),
         name: name("s1"),
         address: None,
         heartbeat: None,
@@ -138,7 +139,7 @@ impl Alone {
     }
     async fn report(&self, about: &str, opinion: Opinion) {
         let evidence = if opinion == Opinion::Up { Evidence::Serving } else { Evidence::Soft(Soft::Timeout) };
-        self.manager.send(NodeReport { node: node(about), opinion, evidence }).await.unwrap();
+        self.manager.send(NodeReport { node: node(about), opinion, evidence, host: None }).await.unwrap();
     }
     async fn verdict(&self, about: &str, verdict: Verdict) {
         let cells = self.cells.clone();
@@ -332,7 +333,7 @@ async fn our_own_trouble_moves_no_vote_but_lets_it_lapse() {
     for _ in 0..6 {
         tokio::time::sleep(ms(900)).await;
         let evidence = Evidence::Ours(Ours::NoDescriptors);
-        alone.manager.send(NodeReport { node: node("g1"), opinion: Opinion::Up, evidence }).await.unwrap();
+        alone.manager.send(NodeReport { node: node("g1"), opinion: Opinion::Up, evidence, host: None }).await.unwrap();
         alone.manager.send(Tick).await.unwrap();
     }
     alone.verdict("g1", Verdict::Undecided).await;
@@ -393,6 +394,7 @@ async fn a_health_manager_rebuilt_after_its_end_takes_no_name_back() {
         .ended
         .send_replace(Some(quorate::core::monitor::Worry::Superseded { by: quorate::core::ids::Incarnation(99) }));
     let rebuilt = HealthManager::new(HealthManagerConfig {
+        recusal: quorate::core::recusal::Limits::default(),
         name: name("s1"),
         address: None,
         heartbeat: None,

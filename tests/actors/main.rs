@@ -10,6 +10,7 @@ mod manager;
 mod mocks;
 mod nodes;
 mod notifier;
+mod recusal;
 mod reload;
 mod shards;
 mod supervisor;

@@ -82,6 +82,13 @@ impl HealthStore for Flawed {
             }
         })
     }
+    fn supervisor_recuse<'a>(
+        &'a self,
+        voter: &'a Voter,
+        reason: Option<quorate::core::recusal::Distrust>,
+    ) -> Answer<'a, bool> {
+        self.inner.supervisor_recuse(voter, reason)
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.inner.supervisor_remove(voter)
     }

@@ -18,7 +18,7 @@ use quorate::{
     },
     messages::{
         consensus::{ConsensusChanged, Subscribe},
-        health::{GetHealthyNodes, ProbeNow, Tick},
+        health::{CheckHealth, GetHealthyNodes, Tick},
     },
     store::{HealthStore, VoteBatch},
     testing::{
@@ -89,6 +89,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
         nodes.insert(node, (script, actor));
     }
     let manager = HealthManager::new(HealthManagerConfig {
+        recusal: quorate::core::recusal::Limits::default(),
         name: supervisor(name),
         address: None,
         heartbeat: None,
@@ -147,9 +148,9 @@ impl Peer {
         wait::until(&format!("{what}: the heartbeat was answered"), LIMIT, || lab.store.reads() > reads).await;
         for _ in 0..3 {
             for (_, actor) in self.nodes.values() {
-                actor.send(ProbeNow).await.unwrap();
+                // Waits for the outcome: a probe that finds another under way would count for nothing.
+                actor.send(CheckHealth).await.unwrap();
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let (me, wanted) = (self.cells.voter.borrow().clone(), view);
         wait::until_async(&format!("{what}: voted"), LIMIT, async || {

@@ -247,6 +247,13 @@ impl HealthStore for Watched {
     fn supervisor_heartbeat<'a>(&'a self, voter: &'a Voter) -> Answer<'a, Heartbeat> {
         self.inner.supervisor_heartbeat(voter)
     }
+    fn supervisor_recuse<'a>(
+        &'a self,
+        voter: &'a Voter,
+        reason: Option<quorate::core::recusal::Distrust>,
+    ) -> Answer<'a, bool> {
+        self.inner.supervisor_recuse(voter, reason)
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.inner.supervisor_remove(voter)
     }

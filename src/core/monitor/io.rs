@@ -5,6 +5,7 @@ use crate::core::{
     epoch::Revision,
     evidence::Evidence,
     ids::{Incarnation, NodeId, Voter},
+    recusal::Distrust,
     settings::Settings,
     time::{DatabaseTime, Timestamp},
 };
@@ -84,6 +85,24 @@ pub enum Input {
         opinion: Opinion,
         /// What the last probe said; trouble of our own tells nothing about the node.
         evidence: Evidence,
+        /// The machine that it is on, or its socket; `None`: not known.
+        host: Option<String>,
+    },
+    /// The supervisor looked at its own clocks. Due every [`Limits::pace`](crate::core::recusal::Limits::pace).
+    Looked {
+        /// By how many microseconds the wall clock is ahead of the monotonic one.
+        wall: i64,
+    },
+    /// Somebody's votes or state changed in the database.
+    VotesChanged,
+    /// The database was told whether this supervisor abstains.
+    TrustStored {
+        /// As whom.
+        voter: Voter,
+        /// What it was told.
+        reason: Option<Distrust>,
+        /// Whether the incarnation was the registered one.
+        mine: Option<bool>,
     },
     /// A node actor answers a round.
     RoundReported {
@@ -177,6 +196,17 @@ pub enum Effect {
     ReadFacts,
     /// Probe every node now: a new incarnation looks before it votes.
     ProbeAll,
+    /// Probe these now.
+    Probe(BTreeSet<NodeId>),
+    /// This supervisor abstains from now on, and why; `None`: it takes part again.
+    Recused(Option<Distrust>),
+    /// Tell the database whether it abstains, and feed the answer back.
+    StoreTrust {
+        /// As whom.
+        voter: Voter,
+        /// Why it abstains; `None`: it does not.
+        reason: Option<Distrust>,
+    },
     /// Probe every node for this round, and feed its reports or its end back.
     OpenRound {
         /// The round's number.

@@ -7,8 +7,11 @@
 //! In profile `praefect` it works in rounds instead: every node once, all within one deadline, every row stamped.
 
 mod clock;
+mod hearsay;
 mod io;
+mod opinions;
 mod round;
+mod trust;
 mod watch;
 
 pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
@@ -16,14 +19,15 @@ pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worr
 use super::{
     consensus::{Consensus, HealthFacts, NodeConsensus, Opinion, differs},
     epoch::Revision,
-    evidence::Evidence,
     ids::{Incarnation, NodeId, SupervisorName, Voter},
+    recusal::{Limits, Recusal},
     settings::{Profile, Settings},
     time::Timestamp,
 };
 use clock::ClockCheck;
 use round::Round;
 use std::collections::{BTreeMap, BTreeSet};
+use trust::{Trust, TrustRow};
 
 /// Every so many heartbeats all stored votes are compared with our own, and what differs is written again.
 const COMPARE_EVERY: u64 = 10;
@@ -75,6 +79,13 @@ pub struct Monitor {
     compare: bool,
     stamp_always: bool,
     clock: ClockCheck,
+    recusal: Recusal,
+    trust: Trust,
+    trust_row: TrustRow,
+    /// Votes against silent nodes that wait: the silence may be our own.
+    held: BTreeSet<NodeId>,
+    /// Nodes that others vote down.
+    suspected: BTreeSet<NodeId>,
     round: Round,
     local: BTreeSet<NodeId>,
     revision: Revision,
@@ -98,13 +109,19 @@ impl Monitor {
         previous: Option<Incarnation>,
         revision: Revision,
     ) -> Self {
+        let nodes: BTreeMap<NodeId, Watched> = nodes.into_iter().map(|node| (node, Watched::default())).collect();
         Monitor {
+            recusal: Recusal::new(Limits::default(), nodes.keys().cloned()),
+            trust: Trust::default(),
+            trust_row: TrustRow::default(),
+            held: BTreeSet::new(),
+            suspected: BTreeSet::new(),
             name,
             settings: settings.settings,
             settings_revision: settings.revision,
             standing: Standing::Absent,
             previous,
-            nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
+            nodes,
             unwritten: BTreeMap::new(),
             writing: false,
             watch_due: false,
@@ -121,6 +138,11 @@ impl Monitor {
             revision,
             published: None,
         }
+    }
+
+    /// Abstains by these limits from now on; those of the defaults until then.
+    pub fn limit(&mut self, limits: Limits) {
+        self.recusal.limit(limits);
     }
 
     /// The registration that may act now.
@@ -153,7 +175,13 @@ impl Monitor {
         }
         match input {
             Input::Tick => self.ticked(now, &mut effects),
-            Input::Reported { node, opinion, evidence } => self.reported(now, node, opinion, evidence, &mut effects),
+            Input::Reported { node, opinion, evidence, host } => {
+                self.reported(now, node, opinion, (evidence, host.as_deref()), &mut effects);
+            }
+            Input::Looked { wall } => self.recusal.looked(now, wall),
+            Input::TrustStored { voter, reason, mine } => self.trust_stored(now, &voter, reason, mine, &mut effects),
+            Input::VotesChanged if self.in_rounds() || self.voter().is_none() => {}
+            Input::VotesChanged => self.read(&mut effects),
             Input::RoundReported { round, node, up } => {
                 if self.round.report(round, node, up) {
                     self.close_round(now, &mut effects);
@@ -176,6 +204,7 @@ impl Monitor {
                 self.standing = Standing::Ended;
             }
         }
+        self.weigh(now, &mut effects);
         effects
     }
 
@@ -185,6 +214,7 @@ impl Monitor {
 
     fn ticked(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.retract_the_unseen(now, effects);
+        self.trust_row.retry();
         match self.standing {
             Standing::Absent => self.register(now, effects),
             Standing::Voting(_) => {
@@ -230,6 +260,7 @@ impl Monitor {
                 self.standing = Standing::Voting(incarnation);
                 self.previous = Some(incarnation);
                 self.clock.start(sent, now, at);
+                self.trust_row = TrustRow::default();
                 self.forget_opinions();
                 effects.push(Effect::Voting(Voter { name: self.name.clone(), incarnation }));
                 self.write(effects);
@@ -260,6 +291,7 @@ impl Monitor {
         self.batches = 0;
         if !self.in_rounds() {
             self.unwritten.clear();
+            self.held.clear();
             for watched in self.nodes.values_mut() {
                 watched.opinion = None;
             }
@@ -308,59 +340,8 @@ impl Monitor {
         }
     }
 
-    fn reported(
-        &mut self,
-        now: Timestamp,
-        node: NodeId,
-        opinion: Opinion,
-        evidence: Evidence,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(watched) = self.nodes.get_mut(&node) else { return };
-        if matches!(evidence, Evidence::Ours(_)) {
-            return;
-        }
-        watched.outcome_at = Some(now);
-        // A window remembers longer than an incarnation lives: only a sighting makes a vote `up`, a miss at most keeps it.
-        let is_remembered = opinion == Opinion::Up && evidence != Evidence::Serving;
-        let vote = if is_remembered && watched.opinion != Some(Opinion::Up) { Opinion::None } else { opinion };
-        let news = watched.opinion.replace(vote) != Some(vote);
-        let local_changed = match opinion {
-            Opinion::Up => !self.local.contains(&node) && self.local.insert(node.clone()),
-            Opinion::Down | Opinion::None | Opinion::Misconfigured => self.local.remove(&node),
-        };
-        if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
-        }
-        if news {
-            self.unwritten.insert(node, vote);
-            self.write(effects);
-        }
-    }
-
-    /// A node actor that died, or whose probes tell nothing, must not keep voting (D7).
-    fn retract_the_unseen(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.in_rounds() {
-            return;
-        }
-        let mut local_changed = false;
-        for (node, watched) in &mut self.nodes {
-            if watched.outcome_at.is_some_and(|at| now.since(at) < self.settings.vote_ttl) {
-                continue;
-            }
-            local_changed |= self.local.remove(node);
-            if watched.opinion.is_some_and(|opinion| opinion != Opinion::None) {
-                watched.opinion = Some(Opinion::None);
-                self.unwritten.insert(node.clone(), Opinion::None);
-            }
-        }
-        if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
-        }
-    }
-
     fn queue_every_vote(&mut self) {
-        for (node, watched) in &self.nodes {
+        for (node, watched) in self.nodes.iter().filter(|(node, _)| !self.held.contains(node)) {
             if let Some(opinion) = watched.opinion {
                 self.unwritten.entry(node.clone()).or_insert(opinion);
             }
@@ -369,7 +350,8 @@ impl Monitor {
 
     fn write(&mut self, effects: &mut Vec<Effect>) {
         let Some(voter) = self.voter() else { return };
-        if self.writing || (self.unwritten.is_empty() && !self.watch_due) {
+        let no_votes = self.unwritten.is_empty() || self.is_recused();
+        if self.writing || (no_votes && !self.watch_due) {
             return;
         }
         self.writing = true;
@@ -441,6 +423,7 @@ impl Monitor {
                 self.rewrite_what_differs(&facts);
                 self.write(effects);
             }
+            self.suspect(&facts, effects);
             self.publish(facts.evaluate(&self.settings), effects);
         }
         if ::core::mem::take(&mut self.read_again) {
@@ -457,7 +440,7 @@ impl Monitor {
             .filter(|vote| vote.supervisor == self.name && vote.incarnation == Some(mine))
             .map(|vote| (&vote.node, vote.opinion))
             .collect();
-        for (node, watched) in &self.nodes {
+        for (node, watched) in self.nodes.iter().filter(|(node, _)| !self.held.contains(node)) {
             let Some(opinion) = watched.opinion else { continue };
             if stored.get(node) != Some(&Some(opinion)) {
                 self.unwritten.entry(node.clone()).or_insert(opinion);

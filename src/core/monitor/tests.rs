@@ -1,7 +1,7 @@
 use super::*;
 use crate::core::{
     consensus::{SupervisorRow, VoteRow},
-    evidence::{Hard, Ours, Soft},
+    evidence::{Evidence, Hard, Ours, Soft},
     ids::{Storage, VirtualStorage},
     quorum::Verdict,
     time::{Age, DatabaseTime},
@@ -48,7 +48,7 @@ impl Story {
     }
     fn report(&mut self, name: &str, opinion: Opinion) -> Vec<Effect> {
         let evidence = if opinion == Opinion::Up { Evidence::Serving } else { Evidence::Hard(Hard::Refused) };
-        self.feed(Input::Reported { node: node(name), opinion, evidence })
+        self.feed(Input::Reported { node: node(name), opinion, evidence, host: None })
     }
     fn beat(&mut self, at: DatabaseTime) -> Vec<Effect> {
         let sent = self.now;
@@ -143,7 +143,7 @@ fn a_probe_that_says_nothing_about_the_node_keeps_no_vote_alive() {
     let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
     story.wait(5_000);
     let evidence = Evidence::Ours(Ours::NoDescriptors);
-    let _ = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
+    let _ = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence, host: None });
     assert_eq!(written(&story.feed(Input::Tick)).unwrap().1, vec![(node("g1"), Opinion::None)]);
 }
 
@@ -215,7 +215,7 @@ fn a_miss_does_not_carry_an_up_into_the_next_incarnation() {
     let _ = story.feed(Input::HeartbeatAnswered { sent, reply: Some(HeartbeatReply::Lapsed) });
     let _ = story.register(8);
     let evidence = Evidence::Soft(Soft::Timeout);
-    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
+    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence, host: None });
     assert_eq!(written(&effects).unwrap(), (1, vec![(node("g1"), Opinion::None)]));
     let batch = WrittenBatch { incarnation: Incarnation(8), number: 1, votes: vec![(node("g1"), Opinion::None)] };
     let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
@@ -223,7 +223,7 @@ fn a_miss_does_not_carry_an_up_into_the_next_incarnation() {
     assert_eq!(votes, vec![(node("g1"), Opinion::Up)], "it was seen");
     let batch = WrittenBatch { incarnation: Incarnation(8), number, votes };
     let _ = story.feed(Input::VotesWritten { batch, mine: Some(true) });
-    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence });
+    let effects = story.feed(Input::Reported { node: node("g1"), opinion: Opinion::Up, evidence, host: None });
     assert_eq!(written(&effects), None, "one miss takes no sighting back");
 }
 
@@ -534,3 +534,6 @@ fn in_rounds_a_node_that_goes_is_waited_for_no_longer_and_one_that_comes_is_aske
     let (_, votes) = written(&effects).unwrap();
     assert_eq!(votes, vec![(node("g1"), Opinion::Up)], "g3 was not asked, so nothing is said of it");
 }
+
+#[path = "trust_tests.rs"]
+mod trust;

@@ -24,9 +24,11 @@ impl Monitor {
         for node in &gone {
             self.nodes.remove(node);
             self.unwritten.remove(node);
+            self.held.remove(node);
             local_changed |= self.local.remove(node);
             round_is_complete |= self.round.forget(node);
         }
+        self.recusal.watch(&wanted);
         for node in wanted {
             self.nodes.entry(node).or_default();
         }

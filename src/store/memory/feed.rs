@@ -55,6 +55,9 @@ impl Feed {
 impl State {
     /// Tells what the transaction changed; answers how many lines there are now.
     pub(super) fn tell(&mut self) -> usize {
+        if std::mem::take(&mut self.votes_moved) {
+            self.feed.add(Change::everything(ChangeKind::Votes));
+        }
         for id in std::mem::take(&mut self.touched_ids) {
             let now = self.repositories.get(&id).map(|row| Told {
                 virtual_storage: row.virtual_storage.clone(),

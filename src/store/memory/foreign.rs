@@ -5,6 +5,7 @@ use crate::core::{
     consensus::Opinion,
     epoch::{Epoch, Generation},
     ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage},
+    recusal::Distrust,
     time::{Age, micros},
 };
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl MemoryStore {
     /// Makes a supervisor abstain, or take part again. Nothing happens if it is not registered.
     pub fn recuse(&self, supervisor: &SupervisorName, recused: bool) {
         if let Some(row) = self.locked().supervisors.get_mut(supervisor) {
-            row.recused = recused;
+            row.recused = recused.then_some(Distrust::Stalled);
         }
     }
 

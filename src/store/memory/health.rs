@@ -8,6 +8,7 @@ use crate::core::{
     consensus::{HealthFacts, Opinion},
     epoch::Revision,
     ids::{Incarnation, NodeId, SupervisorName, Voter},
+    recusal::Distrust,
     settings::Settings,
 };
 use crate::store::{
@@ -59,6 +60,17 @@ impl HealthStore for MemoryStore {
         })
     }
 
+    fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
+        self.call(StoreOp::SupervisorRecuse, move |state| {
+            let mine = state.is_registered(voter);
+            if mine && let Some(row) = state.supervisors.get_mut(&voter.name) {
+                row.recused = reason;
+                state.votes_moved = true;
+                state.touched(1);
+            }
+            mine
+        })
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.call(StoreOp::SupervisorRemove, move |state| {
             if !state.is_registered(voter) {
@@ -67,6 +79,7 @@ impl HealthStore for MemoryStore {
             state.supervisors.remove(&voter.name);
             let before = state.votes.len();
             state.votes.retain(|(name, _), _| *name != voter.name);
+            state.votes_moved = true;
             state.touched(before.saturating_sub(state.votes.len()).saturating_add(1));
             true
         })
@@ -91,6 +104,7 @@ impl HealthStore for MemoryStore {
             for (node, opinion) in &batch.votes {
                 changed = changed.saturating_add(u32::from(state.vote(voter, batch.number, node, *opinion)));
             }
+            state.votes_moved |= changed > 0;
             VotesWritten::Written { changed }
         })
     }
@@ -142,11 +156,12 @@ impl State {
             registered_at: now,
             superseded_live_at,
             heartbeat_at: now,
-            recused: false,
+            recused: None,
             process: registration.process.clone(),
             attempt: registration.attempt,
         };
         self.supervisors.insert(registration.name.clone(), row);
+        self.votes_moved = true;
         self.touched(1);
         Registered::Registered { incarnation, at: self.at() }
     }
@@ -160,7 +175,9 @@ impl State {
             let row = || Vote { opinion: Some(Opinion::None), incarnation: Some(incarnation), ..Vote::default() };
             self.votes.entry((name.clone(), (*node).clone())).or_insert_with(row);
         }
-        self.touched(before.saturating_sub(kept).saturating_add(self.votes.len().saturating_sub(kept)));
+        let moved = before.saturating_sub(kept).saturating_add(self.votes.len().saturating_sub(kept));
+        self.votes_moved |= moved > 0;
+        self.touched(moved);
     }
 
     /// Stores one vote unless a later one is stored; answers whether the opinion that counts has changed.

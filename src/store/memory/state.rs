@@ -10,6 +10,7 @@ use crate::core::{
         VirtualStorage,
     },
     quorum::QuorumPolicy,
+    recusal::Distrust,
     settings::{Profile, Settings},
     time::{Age, DatabaseTime},
 };
@@ -43,6 +44,8 @@ pub(super) struct State {
     pub(super) feed: Feed,
     /// Repositories that the transaction in progress may have changed.
     pub(super) touched_ids: BTreeSet<RepositoryId>,
+    /// Whether the transaction in progress changed anybody's vote or state.
+    pub(super) votes_moved: bool,
 }
 
 pub(super) struct Supervisor {
@@ -50,7 +53,8 @@ pub(super) struct Supervisor {
     pub(super) registered_at: i64,
     pub(super) superseded_live_at: Option<i64>,
     pub(super) heartbeat_at: i64,
-    pub(super) recused: bool,
+    /// Why it abstains.
+    pub(super) recused: Option<Distrust>,
     pub(super) process: ProcessToken,
     pub(super) attempt: i64,
 }
@@ -177,6 +181,7 @@ impl State {
             shard_changes: Vec::new(),
             feed: Feed::default(),
             touched_ids: BTreeSet::new(),
+            votes_moved: false,
         }
     }
 
@@ -276,7 +281,7 @@ impl State {
             incarnation: supervisor.incarnation,
             heartbeat_age: self.age(supervisor.heartbeat_at),
             registered_age: self.age(supervisor.registered_at),
-            recused: supervisor.recused,
+            recused: supervisor.recused.is_some(),
         };
         self.supervisors.iter().map(row).collect()
     }

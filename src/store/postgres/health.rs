@@ -4,6 +4,7 @@ use super::{PostgresStore, json};
 use crate::core::{
     consensus::Opinion,
     ids::{NodeId, Voter},
+    recusal::Distrust,
     settings::Settings,
 };
 use crate::store::{
@@ -42,6 +43,14 @@ made AS (INSERT INTO node_status (praefect_name, shard_name, node_name, verdict,
     ON CONFLICT DO NOTHING RETURNING 1),
 told AS (SELECT quorate_announce('votes', name) FROM mine
     WHERE EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM made))
+SELECT json_build_object('mine', EXISTS (SELECT FROM mine), 'told', (SELECT count(*) FROM told))::text AS document";
+
+/// Whether a supervisor abstains, and the word of it.
+const RECUSE: &str = "\
+WITH mine AS (UPDATE supervisors SET recused_reason = $3::text,
+        recused_since = CASE WHEN $3::text IS NOT NULL THEN clock_timestamp() END
+    WHERE name = $1 AND incarnation = $2 RETURNING name),
+told AS (SELECT quorate_announce('votes', name) FROM mine)
 SELECT json_build_object('mine', EXISTS (SELECT FROM mine), 'told', (SELECT count(*) FROM told))::text AS document";
 
 #[derive(Deserialize)]
@@ -102,6 +111,16 @@ impl HealthStore for PostgresStore {
         Box::pin(self.document(StoreOp::SupervisorHeartbeat, call))
     }
 
+    fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
+        let call = Statement::new(RECUSE)
+            .text(voter.name.as_str())
+            .bigint(voter.incarnation.0)
+            .optional_text(reason.map(Distrust::as_str));
+        Box::pin(async move {
+            let WatchedBy { mine } = self.document(StoreOp::SupervisorRecuse, call).await?;
+            Ok(mine)
+        })
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         let call = Statement::new("SELECT quorate_supervisor_remove($1, $2)::text AS document")
             .text(voter.name.as_str())

@@ -183,6 +183,7 @@ impl PostgresStore {
             | StoreOp::SupervisorRegister
             | StoreOp::SupervisorHeartbeat
             | StoreOp::SupervisorRemove
+            | StoreOp::SupervisorRecuse
             | StoreOp::NodesWatch
             | StoreOp::VotesWrite
             | StoreOp::HealthFacts => &self.reserved,

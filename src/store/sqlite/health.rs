@@ -10,6 +10,7 @@ use crate::{
         consensus::Opinion,
         epoch::Revision,
         ids::{Incarnation, NodeId, Voter},
+        recusal::Distrust,
         settings::{Settings, WithoutCandidate},
         time::DatabaseTime,
     },
@@ -258,6 +259,20 @@ fn heartbeat(connection: &mut SqliteConnection, voter: &Voter) -> Result<Heartbe
     }
 }
 
+fn recuse(connection: &mut SqliteConnection, voter: &Voter, reason: Option<Distrust>) -> Result<bool, Failure> {
+    let row = Statement::new(concat!(
+        "UPDATE supervisors SET recused_since = CASE WHEN ?3 IS NULL THEN NULL ELSE ",
+        now!(),
+        " END, recused_reason = ?3 WHERE name = ?1 AND incarnation = ?2"
+    ));
+    let row = row.text(voter.name.as_str()).bigint(voter.incarnation.0);
+    let mine = execute(connection, row.optional_text(reason.map(Distrust::as_str)))? > 0;
+    if mine {
+        notice(connection, Notice::Votes, voter.name.as_str().to_owned())?;
+    }
+    Ok(mine)
+}
+
 fn remove(connection: &mut SqliteConnection, voter: &Voter) -> Result<bool, Failure> {
     let name = voter.name.as_str();
     let row = Statement::new("DELETE FROM supervisors WHERE name = ?1 AND incarnation = ?2");
@@ -378,6 +393,10 @@ impl HealthStore for SqliteStore {
         self.write(StoreOp::SupervisorHeartbeat, move |connection| heartbeat(connection, &voter))
     }
 
+    fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
+        let voter = voter.clone();
+        self.write(StoreOp::SupervisorRecuse, move |connection| recuse(connection, &voter, reason))
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         let voter = voter.clone();
         self.write(StoreOp::SupervisorRemove, move |connection| remove(connection, &voter))

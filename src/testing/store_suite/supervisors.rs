@@ -1,8 +1,8 @@
 //! Being a voter: registering, staying alive, being superseded, going.
 
 use super::world::{World, node, ok, storages, supervisor, token};
-use crate::core::{consensus::Opinion, ids::Voter};
-use crate::store::{Heartbeat, Registered, Store, VotesWritten};
+use crate::core::{consensus::Opinion, ids::Voter, recusal::Distrust};
+use crate::store::{Change, ChangeKind, Heartbeat, Registered, Store, VotesWritten};
 use futures_util::future::{join_all, join3};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -241,4 +241,25 @@ pub async fn f23_two_processes_of_one_name_write_at_once(store: Arc<dyn Store>) 
         }
         older = newer;
     }
+}
+
+/// A supervisor that does not trust itself says so in its own row: it leaves the electorate, keeps its votes, and beats on.
+pub async fn who_abstains_counts_for_nothing_and_that_is_told(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    world.votes(&s1, 1, &[("g1", Opinion::Up)]).await;
+    for (reason, electorate) in [(Some(Distrust::Blind), 0), (Some(Distrust::Stalled), 0), (None, 1)] {
+        let begun = ok("begin to poll", world.store.changes_since(None).await).position;
+        assert!(ok("recuse", world.store.supervisor_recuse(&s1, reason).await), "{reason:?}");
+        let told = ok("poll", world.store.changes_since(Some(&begun)).await).changes;
+        assert_eq!(told, [Change::everything(ChangeKind::Votes)], "{reason:?}");
+        let tally = world.consensus("g1").await.tally;
+        assert_eq!((tally.up, tally.electorate), (electorate, electorate), "{reason:?}");
+        assert!(matches!(beat(&world, &s1).await, Heartbeat::Alive { .. }), "{reason:?}");
+    }
+    ok("recuse", world.store.supervisor_recuse(&s1, Some(Distrust::Blind)).await);
+    let again = world.voter_again("s1", Some(s1.incarnation)).await;
+    assert!(!ok("recuse", world.store.supervisor_recuse(&s1, Some(Distrust::Blind)).await), "an older incarnation");
+    world.votes(&again, 1, &[("g1", Opinion::Up)]).await;
+    assert_eq!(world.consensus("g1").await.tally.up, 1, "a new incarnation has nothing against itself yet");
 }

@@ -174,6 +174,17 @@ impl Connector {
         }
     }
 
+    /// The machine that was reached last, or the socket's path.
+    pub(super) fn host(&self) -> Option<String> {
+        match &self.target {
+            Target::Unix(path) => Some(path.display().to_string()),
+            Target::Remote(host, _) => match self.shared.peer() {
+                Some(peer) => Some(peer.ip().to_string()),
+                None => host.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_string()),
+            },
+        }
+    }
+
     /// All addresses of the name.
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectFailure> {
         match &self.target {

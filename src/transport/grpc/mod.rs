@@ -291,6 +291,10 @@ impl HealthProbe for GrpcProbe {
         self.0.kept.send_replace(self.0.track.layer(self.0.dialer.kept()));
     }
 
+    fn host(&self) -> Option<String> {
+        self.0.dialer.connector.host()
+    }
+
     fn watch(&self) -> Words {
         let connection = self.0.kept.borrow().get_ref().clone();
         Words::new(watched(connection).flatten_stream())
