@@ -46,12 +46,8 @@ const READ: Row = Row {
 };
 
 /// The same for the mutator: a primary and two secondaries, all of them up and consistent.
-const WRITE: Row = Row {
-    replicas: &[("g1", 1), ("g2", 1), ("g3", 1)],
-    assigned: &["g1", "g2", "g3"],
-    healthy: NODES,
-    local: NODES,
-};
+const WRITE: Row =
+    Row { replicas: &[("g1", 1), ("g2", 1), ("g3", 1)], assigned: &["g1", "g2", "g3"], healthy: NODES, local: NODES };
 
 struct Scene {
     _lab: Lab,
@@ -102,7 +98,8 @@ impl Scene {
         (new.primary, new.assignments) = (Some(storage("g1")), set(row.assigned).into_iter().collect());
         assert!(matches!(lab.store.inner.repository_create(&new).await.unwrap(), Outcome::Done(_)));
         for (name, generation) in row.replicas {
-            lab.sql(&format!("UPDATE storage_repositories SET generation = {generation} WHERE storage = '{name}'")).await;
+            lab.sql(&format!("UPDATE storage_repositories SET generation = {generation} WHERE storage = '{name}'"))
+                .await;
         }
         let latest = row.replicas.iter().map(|(_, generation)| generation).max().unwrap();
         lab.sql(&format!("UPDATE repositories SET generation = {latest}")).await;
@@ -139,7 +136,10 @@ impl Scene {
         let assigned = self.asked.assignments(&repository()).await?;
         let facts = self.asked.repository(&repository()).await?.facts;
         let current = |name: &Storage| {
-            facts.replicas.iter().any(|replica| replica.storage == *name && Some(replica.generation) == facts.generation)
+            facts
+                .replicas
+                .iter()
+                .any(|replica| replica.storage == *name && Some(replica.generation) == facts.generation)
         };
         let up = shard.healthy_secondaries().into_iter().map(|handle| handle.storage().clone());
         let at_once: BTreeSet<Storage> = up.filter(|name| assigned.contains(name) && current(name)).collect();
@@ -153,7 +153,10 @@ impl Scene {
         let assigned = self.asked.assignments(&repository()).await?;
         let replicas = self.asked.repository(&repository()).await?.facts.replicas.into_iter();
         let up = reaches(&self.asked);
-        Ok(replicas.map(|replica| replica.storage).filter(|name| assigned.contains(name) && up.contains(name)).collect())
+        Ok(replicas
+            .map(|replica| replica.storage)
+            .filter(|name| assigned.contains(name) && up.contains(name))
+            .collect())
     }
 }
 

@@ -202,9 +202,8 @@ async fn the_facts_of_one_of_ten_thousand_are_found_by_index() {
         of_tables
     };
     let by_index = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = ";
-    let used = async |index: &str| -> i64 {
-        client.query_one(&format!("{by_index}'{index}'"), &[]).await.unwrap().get(0)
-    };
+    let used =
+        async |index: &str| -> i64 { client.query_one(&format!("{by_index}'{index}'"), &[]).await.unwrap().get(0) };
     client.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
     let (before, mut expected) = (scanned().await, Vec::new());
     for (_, index) in found_by {
