@@ -61,7 +61,7 @@ proptest! {
         let leader = storage(leader);
         let decision = followed(&facts, &leader, &settings);
         prop_assert_eq!(matches!(decision, Decision::NoCandidate(_)), !fits(&facts, &leader), "{:?}", decision);
-        prop_assert!(!matches!(decision, Decision::Demote { .. }));
+        prop_assert!(!matches!(decision, Decision::Demote { .. }), "{:?}", decision);
         if let Decision::NoCandidate(no) = decision {
             let replica = facts.replicas.iter().find(|replica| replica.storage == leader);
             let current = replica.is_some_and(|replica| facts.generation == Some(replica.generation));
