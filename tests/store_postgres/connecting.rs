@@ -66,7 +66,6 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-23-000003_operations",
         "2026-11-24-000004_shards",
         "2026-11-24-000005_changes",
-        "2026-11-24-000007_adoption",
     ];
     assert_eq!(
         kind(&url, strict.clone()).await,

@@ -15,6 +15,6 @@ DROP FUNCTION IF EXISTS quorate_primary_cas(text, bigint, bigint, bigint, bigint
 DROP FUNCTION IF EXISTS quorate_votes_write(text, bigint, bigint, json);
 DROP FUNCTION IF EXISTS quorate_supervisor_remove(text, bigint);
 DROP FUNCTION IF EXISTS quorate_supervisor_heartbeat(text, bigint);
-DROP FUNCTION IF EXISTS quorate_supervisor_register(text, bigint, text, text, json);
+DROP FUNCTION IF EXISTS quorate_supervisor_register(text, bigint, text, text, json, text, bigint);
 DROP FUNCTION IF EXISTS quorate_prune(text);
 DROP FUNCTION IF EXISTS quorate_is_within(timestamptz, bigint);
