@@ -204,6 +204,11 @@ async fn the_facts_of_one_of_ten_thousand_are_found_by_index() {
     let by_index = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = ";
     let used =
         async |index: &str| -> i64 { client.query_one(&format!("{by_index}'{index}'"), &[]).await.unwrap().get(0) };
+    // What the fixture's own sessions read is published by their end.
+    fixture.store.disconnect();
+    let alone = "SELECT (count(*) = 1)::int::bigint FROM pg_stat_activity \
+                 WHERE datname = current_database() AND backend_type = 'client backend'";
+    until(&client, alone, 1).await;
     client.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
     let (before, mut expected) = (scanned().await, Vec::new());
     for (_, index) in found_by {

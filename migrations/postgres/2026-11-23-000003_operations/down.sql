@@ -4,7 +4,6 @@ DROP FUNCTION IF EXISTS quorate_authoritative_set(bigint, text, bigint, text, bi
 DROP FUNCTION IF EXISTS quorate_replica_delete(bigint, bigint, text, text);
 DROP FUNCTION IF EXISTS quorate_replica_mark(bigint, text);
 DROP FUNCTION IF EXISTS quorate_generation_set(bigint, bigint, text, text, bigint);
-DROP FUNCTION IF EXISTS quorate_generation_increment(bigint, bigint, text, json);
 DROP FUNCTION IF EXISTS quorate_repository_rename(bigint, bigint, text, text);
 DROP FUNCTION IF EXISTS quorate_repository_delete(bigint, bigint, text);
 DROP FUNCTION IF EXISTS quorate_repository_create(text, text, text, bigint, json, text, json);

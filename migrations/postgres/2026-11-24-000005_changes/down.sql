@@ -1,3 +1,4 @@
+DROP FUNCTION IF EXISTS quorate_generation_increment(bigint, bigint, text, json);
 DROP TRIGGER IF EXISTS quorate_synced_truncated ON storage_repositories;
 DROP TRIGGER IF EXISTS quorate_generations_updated ON repositories;
 DROP TRIGGER IF EXISTS quorate_synced_deleted ON storage_repositories;

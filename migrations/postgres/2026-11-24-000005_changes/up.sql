@@ -75,3 +75,46 @@ BEGIN
 END $$;
 CREATE TRIGGER quorate_synced_truncated AFTER TRUNCATE ON storage_repositories
     FOR EACH STATEMENT EXECUTE FUNCTION quorate_all_unsynced();
+
+-- Tells by itself whether it changed who is up to date.
+CREATE FUNCTION quorate_generation_increment(
+    repository bigint, own_epoch bigint, own_primary text, acknowledged json
+) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    held repositories%ROWTYPE;
+    answer json;
+    who text[] := ARRAY(SELECT json_array_elements_text(acknowledged));
+    moved bigint;
+BEGIN
+    SELECT * INTO held FROM repositories WHERE repository_id = repository FOR NO KEY UPDATE;
+    answer := quorate_fence(held, own_epoch, own_primary);
+    IF answer IS NOT NULL THEN
+        RETURN answer;
+    END IF;
+    IF own_epoch IS NOT NULL THEN
+        IF NOT own_primary = ANY (who) THEN
+            RETURN quorate_refused('primary_not_acknowledged');
+        ELSIF NOT EXISTS (SELECT FROM storage_repositories WHERE repository_id = repository AND storage = own_primary
+                          AND generation = held.generation) THEN
+            RETURN quorate_refused('outdated_nodes');
+        END IF;
+    END IF;
+    PERFORM set_config('quorate.quiet', 'on', true);
+    UPDATE storage_repositories SET generation = generation + 1
+    WHERE repository_id = repository AND storage = ANY (who) AND generation = held.generation;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    IF moved > 0 THEN
+        UPDATE repositories SET generation = generation + 1 WHERE repository_id = repository;
+    END IF;
+    PERFORM set_config('quorate.quiet', 'off', true);
+    IF moved = 0 THEN
+        RETURN quorate_refused('outdated_nodes');
+    END IF;
+    -- Somebody was left behind, or somebody whom others had put ahead is joined.
+    IF EXISTS (SELECT FROM storage_repositories WHERE repository_id = repository AND generation = held.generation)
+        OR moved <> (SELECT count(*) FROM storage_repositories
+                     WHERE repository_id = repository AND generation = held.generation + 1) THEN
+        PERFORM quorate_announce('replicas', quorate_key(held.virtual_storage, held.relative_path, repository));
+    END IF;
+    RETURN json_build_object('outcome', 'done', 'generation', held.generation + 1);
+END $$;
