@@ -14,5 +14,6 @@ mod reload;
 mod shards;
 mod supervisor;
 mod traffic;
+mod watching;
 mod whole;
 mod world;
