@@ -13,6 +13,7 @@ use quorate::{
         election::Fence,
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        recusal::Distrust,
         settings::{Profile, Settings},
     },
     store::{
@@ -62,6 +63,7 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_register(registration: &'a Registration) -> Registered;
         supervisor_heartbeat(voter: &'a Voter) -> Heartbeat;
         supervisor_remove(voter: &'a Voter) -> bool;
+        supervisor_recuse(voter: &'a Voter, reason: Option<Distrust>) -> bool;
         nodes_watch(voter: &'a Voter, nodes: &'a [NodeId]) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
         health_facts() -> HealthSnapshot;

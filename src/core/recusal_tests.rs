@@ -12,7 +12,7 @@ fn node(number: usize) -> NodeId {
 }
 
 fn at(millis: u64) -> Timestamp {
-    Timestamp(Duration::from_millis(100_000 + millis))
+    Timestamp(Duration::from_secs(100).saturating_add(Duration::from_millis(millis)))
 }
 
 /// A supervisor that has just heard all of its nodes.
@@ -109,9 +109,11 @@ fn a_stall_and_a_jump_count_for_one_round() {
     ] {
         let mut story = Story::of(2);
         story.recusal.looked(at(1_000), 5);
-        story.recusal.looked(at(1_000 + wait), 5 + wall);
-        assert_eq!(story.recusal.reason(at(1_000 + wait)), expected, "{wait} ms, {wall} us");
-        assert_eq!(story.recusal.reason(at(1_000 + wait + 1_725)), None, "{wait} ms, {wall} us");
+        let looked = at(1_000).after(Duration::from_millis(wait));
+        story.recusal.looked(looked, 5_i64.saturating_add(wall));
+        assert_eq!(story.recusal.reason(looked), expected, "{wait} ms, {wall} us");
+        let later = looked.after(Duration::from_millis(1_725));
+        assert_eq!(story.recusal.reason(later), None, "{wait} ms, {wall} us");
     }
 }
 
