@@ -107,6 +107,7 @@ impl HealthManager {
     /// Rounds and the consensus are measured there.
     #[must_use]
     pub fn metered(self, meter: Meter) -> Self {
+        meter.recused(*self.config.cells.recused.borrow());
         Self { meter, ..self }
     }
 
