@@ -15,6 +15,7 @@ use quorate::{
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         recusal::Distrust,
         settings::{Profile, Settings},
+        time::DatabaseTime,
     },
     store::{
         Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
@@ -63,6 +64,8 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_register(registration: &'a Registration) -> Registered;
         supervisor_heartbeat(voter: &'a Voter) -> Heartbeat;
         supervisor_remove(voter: &'a Voter) -> bool;
+        penalty_raise(node: &'a NodeId, seen: Option<DatabaseTime>) -> bool;
+        penalty_lift(node: &'a NodeId) -> bool;
         supervisor_recuse(voter: &'a Voter, reason: Option<Distrust>) -> bool;
         nodes_watch(voter: &'a Voter, nodes: &'a [NodeId]) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;

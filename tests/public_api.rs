@@ -31,6 +31,7 @@ use quorate::{
             SupervisorName, VirtualStorage, Voter,
         },
         monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Worry, WrittenBatch},
+        penalty::Penalties,
         prober::{Effect, Input, Prober, Via},
         quorum::{QuorumPolicy, Tally, Verdict},
         recusal::{Distrust, Hold, Limits, Recusal},

@@ -7,6 +7,7 @@ use crate::core::{
     error_tracker::Trips,
     ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
+    penalty::Penalties,
     recusal::Distrust,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -59,6 +60,8 @@ pub struct Cells {
     pub ended: watch::Sender<Option<Worry>>,
     /// Why this supervisor abstains; `None`: it takes part.
     pub recused: watch::Sender<Option<Distrust>>,
+    /// Which storages are penalised, as last read.
+    pub penalties: watch::Sender<Penalties>,
     /// The database's last complaint; `None` while it answers.
     pub complaint: watch::Sender<Option<String>>,
     last_incarnation: watch::Sender<Option<Incarnation>>,
@@ -78,6 +81,7 @@ impl Cells {
             settings: watch::Sender::new(settings),
             ended: watch::Sender::new(None),
             recused: watch::Sender::new(None),
+            penalties: watch::Sender::new(Penalties::default()),
             complaint: watch::Sender::new(None),
             last_incarnation: watch::Sender::new(None),
             ignored: watch::Sender::new(Vec::new()),

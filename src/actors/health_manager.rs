@@ -15,6 +15,7 @@ use crate::{
         consensus::{Consensus, Opinion},
         ids::{NodeId, SupervisorName, Voter},
         monitor::{Effect, HeartbeatReply, Input, Monitor, RegisterReply, SettingsInForce, WrittenBatch},
+        penalty::Penalties,
         recusal::Limits,
         settings::Profile,
     },
@@ -170,6 +171,7 @@ impl HealthManager {
                         meter.round(began.elapsed());
                     }
                     let read = answer.map(|read| {
+                        cells.penalties.send_replace(Penalties { at: read.at, until: read.penalties });
                         cells.ignored(read.ignored).iter().for_each(|name| telemetry::supervisor_ignored(name));
                         let stored = read.settings;
                         (read.facts, SettingsInForce { revision: stored.revision, settings: stored.settings })
@@ -187,6 +189,17 @@ impl HealthManager {
                 for node in self.config.nodes.iter().filter(|watched| nodes.contains(&watched.node)) {
                     node.probe.try_send(ProbeNow);
                 }
+            }
+            Effect::Penalise { node, seen } => {
+                let patience = self.config.store_timeout;
+                // Whoever else saw it does the same; if nobody can, the node goes unpenalised.
+                let raising = async move {
+                    let raised = timeout(patience, store.penalty_raise(&node, seen)).await;
+                    if matches!(raised, Ok(Ok(true))) {
+                        telemetry::penalised(&node);
+                    }
+                };
+                ctx.spawn(raising.into_actor(self));
             }
             Effect::Recused(reason) => {
                 telemetry::recused(&self.config.name, reason);
@@ -260,7 +273,12 @@ impl HealthManager {
                 }
             };
             this.complain(answer.as_ref().err().cloned());
-            this.feed(input(answer.ok()), ctx);
+            let input = input(answer.ok());
+            let read = matches!(input, Input::FactsRead(Some(_)));
+            this.feed(input, ctx);
+            if read {
+                this.took_penalties(ctx);
+            }
         }));
     }
 
@@ -282,6 +300,13 @@ impl HealthManager {
             let wall = this.wall.ahead();
             this.feed(Input::Looked { wall }, ctx);
         }));
+    }
+
+    /// After the facts that they were read with, so that a deposition is judged by what was known before it.
+    fn took_penalties(&mut self, ctx: &mut Context<Self>) {
+        let penalties = self.config.cells.penalties.borrow().clone();
+        self.meter.penalties(&penalties);
+        self.feed(Input::Penalties(penalties.until), ctx);
     }
 
     fn complain(&self, complaint: Option<String>) {

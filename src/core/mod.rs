@@ -25,6 +25,7 @@ pub mod error_tracker;
 pub mod evidence;
 pub mod ids;
 pub mod monitor;
+pub mod penalty;
 pub mod prober;
 pub mod quorum;
 pub mod recusal;

@@ -29,7 +29,7 @@ impl Timestamp {
 }
 
 /// Microseconds of the database's clock since its own beginning of time. Only differences mean anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseTime(pub i64);
 

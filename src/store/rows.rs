@@ -108,13 +108,31 @@ pub(super) struct HealthDoc {
     settings: StoredSettings,
     votes: Vec<VoteDoc>,
     supervisors: SupervisorDocs,
+    penalties: Vec<PenaltyDoc>,
+}
+
+#[derive(Deserialize)]
+struct PenaltyDoc {
+    virtual_storage: String,
+    storage: String,
+    until: DatabaseTime,
+}
+
+impl PenaltyDoc {
+    /// `None`: a storage that nobody could watch.
+    fn entry(self) -> Option<(NodeId, DatabaseTime)> {
+        let place = (VirtualStorage::new(self.virtual_storage).ok()?, Storage::new(self.storage).ok()?);
+        Some((NodeId::new(place.0, place.1), self.until))
+    }
 }
 
 impl From<HealthDoc> for HealthSnapshot {
     fn from(doc: HealthDoc) -> HealthSnapshot {
         let votes = doc.votes.into_iter().filter_map(VoteDoc::row).collect();
         let (supervisors, ignored) = doc.supervisors.rows();
-        HealthSnapshot { at: doc.at, settings: doc.settings, facts: HealthFacts { votes, supervisors }, ignored }
+        let penalties = doc.penalties.into_iter().filter_map(PenaltyDoc::entry).collect();
+        let (at, settings, facts) = (doc.at, doc.settings, HealthFacts { votes, supervisors });
+        HealthSnapshot { at, settings, facts, penalties, ignored }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::core::{
     time::{Age, DatabaseTime},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The settings row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +123,8 @@ pub struct HealthSnapshot {
     pub settings: StoredSettings,
     /// Votes and supervisors.
     pub facts: HealthFacts,
+    /// When the penalties of storages end; those that ended are among them.
+    pub penalties: BTreeMap<NodeId, DatabaseTime>,
     /// Names of supervisors' rows that nobody of us can have written; they count as nobody.
     pub ignored: Vec<String>,
 }

@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use crate::{core::ids::NodeId, error::Error, store::StorageChange};
+use std::{collections::BTreeMap, time::Duration};
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Prefers a storage in elections, or keeps it out of them: higher is preferred, 0 is never primary, the default is
@@ -22,6 +23,22 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Lets a storage lead again. Nothing moves back by itself. Errors: as [`Supervisor::drain`].
     pub async fn undrain(&self, node: &NodeId) -> Result<(), Error> {
         self.storage_update(node, StorageChange { priority: None, draining: Some(false) }).await
+    }
+
+    /// Forgives a storage that was penalised because it was deposed: it is as fit to be elected as any other. Answers whether
+    /// it was penalised. Errors: as [`Supervisor::drain`].
+    pub async fn forgive(&self, node: &NodeId) -> Result<bool, Error> {
+        if self.node(node).is_none() {
+            return Err(Error::NodeNotFound(node.clone()));
+        }
+        self.within(self.inner.store.penalty_lift(node)).await
+    }
+
+    /// Which storages are penalised because they were deposed, and for how much longer, as last read. Such a one is elected
+    /// only if no other can be. 10 s, twice as long each time within 10 minutes, 10 minutes at most.
+    #[must_use]
+    pub fn penalties(&self) -> BTreeMap<NodeId, Duration> {
+        self.inner.cells.penalties.borrow().left()
     }
 
     /// Sets a storage's priority or draining; what is `None` stays. Errors: as [`Supervisor::drain`].

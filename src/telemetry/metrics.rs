@@ -141,6 +141,13 @@ pub const RECUSED: Metric = Metric {
     labels: &["reason"],
     help: "1 while this supervisor abstains because it does not trust itself, by reason (stalled, clock_jumped, blind), else 0",
 };
+/// Who was deposed lately.
+pub const NODE_PENALTY: Metric = Metric {
+    name: "quorate_node_penalty_seconds",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage", "storage"],
+    help: "How much longer a storage that was deposed is elected only if no other can be, as last read; 0 once that is over",
+};
 /// Rounds and heartbeats.
 pub const ROUND: Metric = Metric {
     name: "quorate_round_seconds",
@@ -215,6 +222,7 @@ pub const ALL: &[&Metric] = &[
     &QUORUM_SIZE,
     &CONSENSUS_REVISION,
     &RECUSED,
+    &NODE_PENALTY,
     &ROUND,
     &LOOKUP,
     &ELECTIONS,

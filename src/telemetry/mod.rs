@@ -74,6 +74,10 @@ pub(crate) fn recused(name: &SupervisorName, reason: Option<Distrust>) {
     }
 }
 
+pub(crate) fn penalised(node: &NodeId) {
+    info!(virtual_storage = %node.virtual_storage, storage = %node.storage, "node was deposed and is penalised in elections");
+}
+
 pub(crate) fn supervisor_ignored(name: &str) {
     warn!(row = name, "a row of supervisors that this software cannot have written counts as nobody");
 }

@@ -9,6 +9,7 @@ use crate::{
         consensus::{Consensus, NodeConsensus},
         evidence::Evidence,
         ids::{NodeId, Storage, VirtualStorage},
+        penalty::Penalties,
         quorum::{QuorumPolicy, Verdict},
         recusal::Distrust,
         synced::Counts,
@@ -119,6 +120,15 @@ impl Meter {
         let Some(to) = self.to() else { return };
         for reason in Distrust::ALL {
             to.set(&metrics::RECUSED, &[reason.as_str()], flag(now == Some(reason)));
+        }
+    }
+
+    pub(crate) fn penalties(&self, read: &Penalties) {
+        let Some(to) = self.to() else { return };
+        let left = read.left();
+        for node in read.until.keys() {
+            let lasting = left.get(node).map_or(0.0, Duration::as_secs_f64);
+            to.set(&metrics::NODE_PENALTY, &names(node), lasting);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         recusal::Distrust,
         settings::Settings,
+        time::DatabaseTime,
     },
     store::{
         Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
@@ -90,6 +91,12 @@ impl HealthStore for MeteredStore {
     }
     fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
         self.timed(StoreOp::SupervisorRecuse, self.inner.supervisor_recuse(voter, reason))
+    }
+    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
+        self.timed(StoreOp::PenaltyRaise, self.inner.penalty_raise(node, seen))
+    }
+    fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
+        self.timed(StoreOp::PenaltyLift, self.inner.penalty_lift(node))
     }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.timed(StoreOp::SupervisorRemove, self.inner.supervisor_remove(voter))

@@ -329,3 +329,32 @@ async fn a_read_goes_to_a_node_that_is_up_and_up_to_date() {
     verdict(&one, primary.as_str(), Verdict::Unhealthy).await;
     assert!(matches!(one.synced_node(&path("r")).await, Err(Error::NoHealthyNodes { .. })));
 }
+
+#[actix::test]
+async fn who_was_deposed_is_penalised_once_and_elected_again_only_when_that_is_over_or_forgiven() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let two = world.supervisor("s2").await;
+    verdict(&one, "g1", Verdict::Healthy).await;
+    verdict(&two, "g1", Verdict::Healthy).await;
+    assert_eq!(one.penalties().len(), 0, "contrast: nobody was deposed");
+    for lasting in [10_000, 20_000] {
+        world.node("g1").answers(DEAD);
+        verdict(&one, "g1", Verdict::Unhealthy).await;
+        world.node("g1").answers(quorate::core::evidence::Evidence::Serving);
+        verdict(&one, "g1", Verdict::Healthy).await;
+        let left = one.penalties()[&node("g1")];
+        assert!(left > ms(lasting - 5_000) && left <= ms(lasting), "once, though two saw it: {left:?}");
+        for at in 0..4 {
+            let at = format!("{lasting}-{at}");
+            world.repository(&at, &["g1", "g2"]).await;
+            assert_eq!(one.primary(&path(&at)).await.unwrap().storage, storage("g2"));
+        }
+    }
+    world.repository("alone", &["g1"]).await;
+    assert_eq!(one.primary(&path("alone")).await.unwrap().storage, storage("g1"), "it serves, after all");
+    assert!(one.forgive(&node("g1")).await.unwrap());
+    assert!(!one.forgive(&node("g1")).await.unwrap());
+    one.tick();
+    wait::until("forgiven", LIMIT, || one.penalties().is_empty()).await;
+}

@@ -254,6 +254,16 @@ impl HealthStore for Watched {
     ) -> Answer<'a, bool> {
         self.inner.supervisor_recuse(voter, reason)
     }
+    fn penalty_raise<'a>(
+        &'a self,
+        node: &'a NodeId,
+        seen: Option<quorate::core::time::DatabaseTime>,
+    ) -> Answer<'a, bool> {
+        self.inner.penalty_raise(node, seen)
+    }
+    fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
+        self.inner.penalty_lift(node)
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.inner.supervisor_remove(voter)
     }

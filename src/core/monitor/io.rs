@@ -9,7 +9,7 @@ use crate::core::{
     settings::Settings,
     time::{DatabaseTime, Timestamp},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings as stored, with their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,8 @@ pub enum Input {
         /// By how many microseconds the wall clock is ahead of the monotonic one.
         wall: i64,
     },
+    /// When penalties of storages end, as read together with the facts before.
+    Penalties(BTreeMap<NodeId, DatabaseTime>),
     /// Somebody's votes or state changed in the database.
     VotesChanged,
     /// The database was told whether this supervisor abstains.
@@ -198,6 +200,13 @@ pub enum Effect {
     ProbeAll,
     /// Probe these now.
     Probe(BTreeSet<NodeId>),
+    /// The quorum deposed this node: penalise it, if nobody has.
+    Penalise {
+        /// Which.
+        node: NodeId,
+        /// When its penalty ended, as last read; `None`: it had none.
+        seen: Option<DatabaseTime>,
+    },
     /// This supervisor abstains from now on, and why; `None`: it takes part again.
     Recused(Option<Distrust>),
     /// Tell the database whether it abstains, and feed the answer back.

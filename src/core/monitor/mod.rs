@@ -10,6 +10,7 @@ mod clock;
 mod hearsay;
 mod io;
 mod opinions;
+mod penalties;
 mod round;
 mod trust;
 mod watch;
@@ -25,6 +26,7 @@ use super::{
     time::Timestamp,
 };
 use clock::ClockCheck;
+use penalties::Depositions;
 use round::Round;
 use std::collections::{BTreeMap, BTreeSet};
 use trust::{Trust, TrustRow};
@@ -84,6 +86,7 @@ pub struct Monitor {
     trust_row: TrustRow,
     /// Votes against silent nodes that wait: the silence may be our own.
     held: BTreeSet<NodeId>,
+    depositions: Depositions,
     /// Nodes that others vote down.
     suspected: BTreeSet<NodeId>,
     round: Round,
@@ -115,6 +118,7 @@ impl Monitor {
             trust: Trust::default(),
             trust_row: TrustRow::default(),
             held: BTreeSet::new(),
+            depositions: Depositions::default(),
             suspected: BTreeSet::new(),
             name,
             settings: settings.settings,
@@ -180,6 +184,7 @@ impl Monitor {
             }
             Input::Looked { wall } => self.recusal.looked(now, wall),
             Input::TrustStored { voter, reason, mine } => self.trust_stored(now, &voter, reason, mine, &mut effects),
+            Input::Penalties(penalties) => self.depositions.read(penalties),
             Input::VotesChanged if self.in_rounds() || self.voter().is_none() => {}
             Input::VotesChanged => self.read(&mut effects),
             Input::RoundReported { round, node, up } => {
@@ -424,7 +429,9 @@ impl Monitor {
                 self.write(effects);
             }
             self.suspect(&facts, effects);
-            self.publish(facts.evaluate(&self.settings), effects);
+            let nodes = facts.evaluate(&self.settings);
+            self.depose(&nodes, effects);
+            self.publish(nodes, effects);
         }
         if ::core::mem::take(&mut self.read_again) {
             self.read(effects);

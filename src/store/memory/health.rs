@@ -2,7 +2,7 @@
 
 use super::{
     MemoryStore,
-    state::{State, Supervisor, Vote},
+    state::{State, StorageRow, Supervisor, Vote},
 };
 use crate::core::{
     consensus::{HealthFacts, Opinion},
@@ -10,13 +10,20 @@ use crate::core::{
     ids::{Incarnation, NodeId, SupervisorName, Voter},
     recusal::Distrust,
     settings::Settings,
+    time::{DatabaseTime, micros},
 };
 use crate::store::{
     Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
     VotesWritten,
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+/// How long a first penalty is, the longest one, and for how long one is remembered: as long as the longest.
+const PENALTY_FIRST: Duration = Duration::from_secs(10);
+const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// Two live holders of one name may not follow each other faster than this.
 const TAKEOVER_PAUSE: Duration = Duration::from_secs(60);
 
@@ -71,6 +78,18 @@ impl HealthStore for MemoryStore {
             mine
         })
     }
+    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
+        self.call(StoreOp::PenaltyRaise, move |state| state.penalise(node, seen))
+    }
+    fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
+        self.call(StoreOp::PenaltyLift, move |state| {
+            let Some(row) = state.storages.get_mut(node) else { return false };
+            row.penalised_at = None;
+            let lifted = row.penalty_until.take().is_some();
+            state.touched(usize::from(lifted));
+            lifted
+        })
+    }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         self.call(StoreOp::SupervisorRemove, move |state| {
             if !state.is_registered(voter) {
@@ -114,6 +133,7 @@ impl HealthStore for MemoryStore {
             at: state.at(),
             settings: state.settings(),
             facts: state.health(),
+            penalties: state.penalties(),
             ignored: Vec::new(),
         })
     }
@@ -122,6 +142,27 @@ impl HealthStore for MemoryStore {
 impl State {
     pub(super) fn health(&self) -> HealthFacts {
         HealthFacts { votes: self.vote_rows(|_| true), supervisors: self.supervisor_rows() }
+    }
+
+    fn penalties(&self) -> BTreeMap<NodeId, DatabaseTime> {
+        let until = |(node, row): (&NodeId, &StorageRow)| Some((node.clone(), DatabaseTime(row.penalty_until?)));
+        self.storages.iter().filter_map(until).collect()
+    }
+
+    fn penalise(&mut self, node: &NodeId, seen: Option<DatabaseTime>) -> bool {
+        let now = self.now;
+        let row = self.storages.entry(node.clone()).or_default();
+        if row.penalty_until != seen.map(|seen| seen.0) {
+            return false;
+        }
+        let lately = row.penalised_at.filter(|at| now.saturating_sub(*at) < micros(PENALTY_MAX));
+        let last = lately.zip(row.penalty_until).map(|(at, until)| until.saturating_sub(at));
+        let lasting = last.map_or(micros(PENALTY_FIRST), |last| last.saturating_mul(2).min(micros(PENALTY_MAX)));
+        // One that somebody set by hand is not made shorter.
+        let until = now.saturating_add(lasting).max(row.penalty_until.unwrap_or(i64::MIN));
+        (row.penalised_at, row.penalty_until) = (Some(now), Some(until));
+        self.touched(1);
+        true
     }
 
     fn is_registered(&self, voter: &Voter) -> bool {

@@ -73,12 +73,13 @@ pub(super) struct StorageRow {
     pub(super) priority: i32,
     pub(super) draining: bool,
     pub(super) penalty_until: Option<i64>,
+    pub(super) penalised_at: Option<i64>,
 }
 
 impl Default for StorageRow {
     fn default() -> Self {
         let StorageAttributes { priority, draining, penalised: _ } = StorageAttributes::default();
-        Self { priority, draining, penalty_until: None }
+        Self { priority, draining, penalty_until: None, penalised_at: None }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::core::{
     ids::{NodeId, Voter},
     recusal::Distrust,
     settings::Settings,
+    time::DatabaseTime,
 };
 use crate::store::{
     Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
@@ -27,7 +28,10 @@ SELECT json_build_object(
             'name', name, 'incarnation', incarnation,
             'heartbeat_age', quorate_age(heartbeat_at),
             'registered_age', quorate_age(registered_at),
-            'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors)
+            'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors),
+    'penalties', (SELECT coalesce(json_agg(json_build_object(
+            'virtual_storage', virtual_storage, 'storage', storage,
+            'until', quorate_micros(penalty_until))), '[]') FROM storages WHERE isfinite(penalty_until))
 )::text AS document";
 
 /// Rows for exactly the watched nodes. One statement is one transaction; the supervisor's row is held meanwhile, and read
@@ -44,6 +48,23 @@ made AS (INSERT INTO node_status (praefect_name, shard_name, node_name, verdict,
 told AS (SELECT quorate_announce('votes', name) FROM mine
     WHERE EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM made))
 SELECT json_build_object('mine', EXISTS (SELECT FROM mine), 'told', (SELECT count(*) FROM told))::text AS document";
+
+/// The first takes 10 s, each further one within 10 minutes twice the last. One that was set by hand is not made shorter.
+const PENALTY_RAISE: &str = "\
+WITH raised AS (INSERT INTO storages AS s (virtual_storage, storage, penalised_at, penalty_until, penalty_reason)
+    VALUES ($1, $2, statement_timestamp(), statement_timestamp() + interval '10 seconds', 'deposed')
+    ON CONFLICT (virtual_storage, storage) DO UPDATE SET penalised_at = excluded.penalised_at,
+        penalty_reason = excluded.penalty_reason,
+        penalty_until = greatest(s.penalty_until, excluded.penalised_at + CASE
+            WHEN s.penalised_at > excluded.penalised_at - interval '10 minutes'
+            THEN least(2 * (s.penalty_until - s.penalised_at), interval '10 minutes') ELSE interval '10 seconds' END)
+    WHERE quorate_micros(s.penalty_until) IS NOT DISTINCT FROM $3 RETURNING 1)
+SELECT json_build_object('mine', EXISTS (SELECT FROM raised))::text AS document";
+
+const PENALTY_LIFT: &str = "\
+WITH lifted AS (UPDATE storages SET penalty_until = NULL, penalised_at = NULL, penalty_reason = NULL
+    WHERE virtual_storage = $1 AND storage = $2 AND penalty_until IS NOT NULL RETURNING 1)
+SELECT json_build_object('mine', EXISTS (SELECT FROM lifted))::text AS document";
 
 /// Whether a supervisor abstains, and the word of it.
 const RECUSE: &str = "\
@@ -118,6 +139,21 @@ impl HealthStore for PostgresStore {
             .optional_text(reason.map(Distrust::as_str));
         Box::pin(async move {
             let WatchedBy { mine } = self.document(StoreOp::SupervisorRecuse, call).await?;
+            Ok(mine)
+        })
+    }
+    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
+        let call = Statement::new(PENALTY_RAISE).text(node.virtual_storage.as_str()).text(node.storage.as_str());
+        let call = call.optional_bigint(seen.map(|seen| seen.0));
+        Box::pin(async move {
+            let WatchedBy { mine } = self.document(StoreOp::PenaltyRaise, call).await?;
+            Ok(mine)
+        })
+    }
+    fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
+        let call = Statement::new(PENALTY_LIFT).text(node.virtual_storage.as_str()).text(node.storage.as_str());
+        Box::pin(async move {
+            let WatchedBy { mine } = self.document(StoreOp::PenaltyLift, call).await?;
             Ok(mine)
         })
     }

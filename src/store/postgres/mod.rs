@@ -185,6 +185,8 @@ impl PostgresStore {
             | StoreOp::SupervisorHeartbeat
             | StoreOp::SupervisorRemove
             | StoreOp::SupervisorRecuse
+            | StoreOp::PenaltyRaise
+            | StoreOp::PenaltyLift
             | StoreOp::NodesWatch
             | StoreOp::VotesWrite
             | StoreOp::HealthFacts => &self.reserved,

@@ -259,6 +259,29 @@ fn heartbeat(connection: &mut SqliteConnection, voter: &Voter) -> Result<Heartbe
     }
 }
 
+/// The first takes 10 s, each further one within 10 minutes twice the last. One that was set by hand is not made shorter.
+fn penalise(connection: &mut SqliteConnection, node: &NodeId, seen: Option<DatabaseTime>) -> Result<bool, Failure> {
+    let raise = Statement::new(concat!(
+        "INSERT INTO storages AS s (virtual_storage, storage, penalised_at, penalty_until, penalty_reason) ",
+        "SELECT ?1, ?2, now.ms, now.ms + 10000, 'deposed' FROM (SELECT ",
+        now!(),
+        " AS ms) AS now WHERE TRUE ON CONFLICT (virtual_storage, storage) DO UPDATE SET ",
+        "penalised_at = excluded.penalised_at, penalty_reason = excluded.penalty_reason, ",
+        "penalty_until = max(COALESCE(s.penalty_until, 0), excluded.penalised_at + CASE ",
+        "WHEN excluded.penalised_at - s.penalised_at < 600000 THEN min(2 * (s.penalty_until - s.penalised_at), 600000) ",
+        "ELSE 10000 END) WHERE s.penalty_until IS ?3"
+    ));
+    let raise = raise.text(node.virtual_storage.as_str()).text(node.storage.as_str());
+    Ok(execute(connection, raise.optional_bigint(seen.map(|seen| seen.0.div_euclid(1_000))))? > 0)
+}
+
+fn forgive(connection: &mut SqliteConnection, node: &NodeId) -> Result<bool, Failure> {
+    let lift = "UPDATE storages SET penalty_until = NULL, penalised_at = NULL, penalty_reason = NULL \
+                WHERE virtual_storage = ?1 AND storage = ?2 AND penalty_until IS NOT NULL";
+    let lift = Statement::new(lift).text(node.virtual_storage.as_str()).text(node.storage.as_str());
+    Ok(execute(connection, lift)? > 0)
+}
+
 fn recuse(connection: &mut SqliteConnection, voter: &Voter, reason: Option<Distrust>) -> Result<bool, Failure> {
     let row = Statement::new(concat!(
         "UPDATE supervisors SET recused_since = CASE WHEN ?3 IS NULL THEN NULL ELSE ",
@@ -354,7 +377,9 @@ const HEALTH: &str = concat!(
     "json_group_array(json_object('name', name, 'incarnation', incarnation, ",
     "'heartbeat_age', (now.ms - heartbeat_at) * 1000, 'registered_age', (now.ms - registered_at) * 1000, 'recused', ",
     truth!("recused_since IS NOT NULL"),
-    ") ORDER BY name) FROM supervisors))) AS document FROM now"
+    ") ORDER BY name) FROM supervisors)), 'penalties', json((SELECT json_group_array(json_object('virtual_storage', ",
+    "virtual_storage, 'storage', storage, 'until', penalty_until * 1000)) FROM storages WHERE penalty_until IS NOT NULL))) ",
+    "AS document FROM now"
 );
 
 impl HealthStore for SqliteStore {
@@ -396,6 +421,14 @@ impl HealthStore for SqliteStore {
     fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
         let voter = voter.clone();
         self.write(StoreOp::SupervisorRecuse, move |connection| recuse(connection, &voter, reason))
+    }
+    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
+        let (node, seen) = (node.clone(), seen);
+        self.write(StoreOp::PenaltyRaise, move |connection| penalise(connection, &node, seen))
+    }
+    fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
+        let node = node.clone();
+        self.write(StoreOp::PenaltyLift, move |connection| forgive(connection, &node))
     }
     fn supervisor_remove<'a>(&'a self, voter: &'a Voter) -> Answer<'a, bool> {
         let voter = voter.clone();

@@ -263,3 +263,29 @@ pub async fn who_abstains_counts_for_nothing_and_that_is_told(store: Arc<dyn Sto
     world.votes(&again, 1, &[("g1", Opinion::Up)]).await;
     assert_eq!(world.consensus("g1").await.tally.up, 1, "a new incarnation has nothing against itself yet");
 }
+
+/// Each deposition penalises once, however many saw it; each further one within ten minutes for twice as long.
+pub async fn a_penalty_is_raised_once_for_all_who_saw_the_deposition(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let g1 = node("g1");
+    let read = async || {
+        let health = world.health().await;
+        health.penalties.get(&g1).map(|until| (*until, until.0 - health.at.0))
+    };
+    let raise = async |seen| ok("penalise", world.store.penalty_raise(&g1, seen).await);
+    assert_eq!(read().await, None);
+    assert!(raise(None).await);
+    assert!(!raise(None).await, "another supervisor saw the same deposition");
+    let mut last = read().await.unwrap();
+    for seconds in [10, 20, 40, 80, 160, 320, 600, 600] {
+        let (until, left) = last;
+        assert!((seconds * 1_000_000 - 9_000_000..=seconds * 1_000_000).contains(&left), "{left} us of {seconds} s");
+        assert!(raise(Some(until)).await && !raise(Some(until)).await, "once");
+        last = read().await.unwrap();
+    }
+    assert!(ok("lift", world.store.penalty_lift(&g1).await));
+    assert!(!ok("lift", world.store.penalty_lift(&g1).await), "there is none any more");
+    assert_eq!(read().await, None);
+    assert!(raise(None).await);
+    assert!(read().await.unwrap().1 <= 10_000_000, "forgiven is forgotten");
+}
