@@ -13,6 +13,7 @@ mod reload;
 mod repositories;
 mod storages;
 mod synced;
+mod watchers;
 mod watching;
 mod wiring;
 

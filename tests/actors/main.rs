@@ -11,6 +11,7 @@ mod mocks;
 mod nodes;
 mod notifier;
 mod reload;
+mod replacing;
 mod rolling;
 mod shards;
 mod supervisor;
