@@ -206,6 +206,7 @@ impl Watched {
             timeout: config.health.timeout,
             interval: None,
             bootstrap_interval: config.health.bootstrap_interval,
+            watch: false,
             reports: to.reports.clone(),
             rounds: to.rounds.clone(),
             errors: config.health.errors,
@@ -276,5 +277,6 @@ fn timed(mut spec: NodeSpec, config: &Config, in_rounds: bool) -> NodeSpec {
     spec.interval = (!in_rounds).then_some(health.interval);
     spec.bootstrap_interval = health.bootstrap_interval;
     spec.errors = health.errors;
+    spec.watch = health.watch && !in_rounds;
     spec
 }

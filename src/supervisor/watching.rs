@@ -21,7 +21,7 @@ use crate::{
     },
     store::{ElectionStore, HealthStore},
     telemetry::Meter,
-    transport::{HealthProbe, TrafficErrors},
+    transport::{HealthProbe, TrafficErrors, Words},
 };
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
@@ -76,6 +76,12 @@ impl HealthProbe for Client {
     }
     fn reconnect(&self) {
         self.0.borrow().reconnect();
+    }
+    fn watch(&self) -> Words {
+        let mut client = self.0.subscribe();
+        let words = client.borrow_and_update().watch();
+        // What replaces it has words of its own.
+        words.until(async move { drop(client.changed().await) })
     }
 }
 

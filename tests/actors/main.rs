@@ -16,5 +16,6 @@ mod rolling;
 mod shards;
 mod supervisor;
 mod traffic;
+mod watching;
 mod whole;
 mod world;

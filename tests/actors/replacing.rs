@@ -34,6 +34,7 @@ fn spec(of: &ScriptedNode, rounds: Relay<RoundReport>, errors: Option<ErrorLimit
         timeout: ms(1_000),
         interval: None,
         bootstrap_interval: ms(100),
+        watch: false,
         reports: Relay::vacant(),
         rounds,
         errors,

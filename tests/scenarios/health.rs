@@ -76,6 +76,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             timeout: Duration::from_secs(1),
             interval: None,
             bootstrap_interval: Duration::from_millis(100),
+            watch: false,
             reports: reports.clone(),
             rounds: rounds.clone(),
             errors: None,
