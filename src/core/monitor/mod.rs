@@ -77,6 +77,8 @@ pub struct Monitor {
     clock: ClockCheck,
     round: Round,
     local: BTreeSet<NodeId>,
+    /// Whether `local` was published as a whole: what is published may still be a predecessor's.
+    local_is_mine: bool,
     revision: Revision,
     published: Option<BTreeMap<NodeId, NodeConsensus>>,
 }
@@ -118,6 +120,7 @@ impl Monitor {
             clock: ClockCheck::default(),
             round: Round::default(),
             local: BTreeSet::new(),
+            local_is_mine: false,
             revision,
             published: None,
         }
@@ -329,8 +332,10 @@ impl Monitor {
             Opinion::Up => !self.local.contains(&node) && self.local.insert(node.clone()),
             Opinion::Down | Opinion::None | Opinion::Misconfigured => self.local.remove(&node),
         };
-        if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+        if local_changed && self.local_is_mine {
+            effects.push(Effect::PublishOne { node: node.clone(), up: opinion == Opinion::Up });
+        } else if local_changed {
+            self.publish_local(effects);
         }
         if news {
             self.unwritten.insert(node, vote);
@@ -355,8 +360,13 @@ impl Monitor {
             }
         }
         if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+            self.publish_local(effects);
         }
+    }
+
+    fn publish_local(&mut self, effects: &mut Vec<Effect>) {
+        self.local_is_mine = true;
+        effects.push(Effect::PublishLocal(self.local.clone()));
     }
 
     fn queue_every_vote(&mut self) {
@@ -412,7 +422,7 @@ impl Monitor {
         }
         // Before the database is touched: local health stays current even when the database is gone (seed).
         self.local = up;
-        effects.push(Effect::PublishLocal(self.local.clone()));
+        self.publish_local(effects);
         if self.nodes.is_empty() {
             self.read(effects);
         }

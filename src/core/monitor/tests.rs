@@ -135,6 +135,20 @@ fn a_node_nobody_hears_of_is_retracted_to_none() {
     assert!(effects.contains(&Effect::PublishLocal(BTreeSet::new())));
 }
 
+/// What is published may be a predecessor's, so the first change replaces all of it; copying all for each of ten thousand
+/// nodes that come up would take seconds.
+#[test]
+fn local_health_is_published_whole_once_and_then_node_by_node() {
+    let mut story = Story::voting();
+    let effects = story.report("g1", Opinion::Up);
+    assert!(effects.contains(&Effect::PublishLocal([node("g1")].into())), "{effects:?}");
+    for (opinion, up) in [(Opinion::Up, true), (Opinion::Down, false)] {
+        let effects = story.report("g2", opinion);
+        assert!(effects.contains(&Effect::PublishOne { node: node("g2"), up }), "{effects:?}");
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::PublishLocal(_))), "{effects:?}");
+    }
+}
+
 #[test]
 fn a_probe_that_says_nothing_about_the_node_keeps_no_vote_alive() {
     let mut story = Story::voting();
