@@ -8,15 +8,19 @@
 //! No healthy node loses its votes. Those that stay keep their actor, window and vote, also under another address, until
 //! something is seen there; the rows of those that come and go are changed under the same incarnation.
 
-use super::{Inner, Supervisor, electing, too_slow_for, wiring};
+use super::{Inner, Supervisor, electing, roster::Roster, too_slow_for, wiring};
 use crate::{
-    actors::{Change, HealthManagerConfig, NodeHandle, NodeNames, Reconfigure, Relay},
+    actors::{Change, HealthManagerConfig, NodeNames, Reconfigure, Relay},
     config::{Config, ConfigError},
     core::ids::NodeId,
     error::Error,
     supervisor::nodes::{self, Neighbours, Opened, Wire},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::watch, time::timeout};
 
 /// How long one actor may take to hear of it. One that takes longer is being rebuilt, and hears of it then.
@@ -84,8 +88,9 @@ impl<C: Clone + Send + Sync + 'static> Inner<C> {
             }
         }
         let wanted: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
+        let staying: BTreeSet<&NodeId> = wanted.iter().collect();
         wires.nodes.retain(|node, wire| {
-            let stays = wanted.contains(node);
+            let stays = staying.contains(node);
             if !stays {
                 change.remove.push(wire.child.clone());
             }
@@ -97,7 +102,7 @@ impl<C: Clone + Send + Sync + 'static> Inner<C> {
         let manager = wiring::followed(&wires.manager.borrow(), &config, in_rounds, &wanted, &wires.nodes);
         wires.manager.send_replace(manager.clone());
         wires.names.send_replace(electing::names(&config));
-        self.nodes.send_replace(handles(&wanted, &wires.nodes));
+        self.nodes.send_replace(Roster::new(&wanted, &wires.nodes));
         self.config.send_replace(Arc::new(config));
         // The HealthManager first: it does not listen to actors whose node it does not watch yet.
         let _ = timeout(PATIENCE, wires.reconfigure.send(Reconfigure(manager))).await;
@@ -106,9 +111,4 @@ impl<C: Clone + Send + Sync + 'static> Inner<C> {
         }
         self.guardian.send(change).await.map_err(|_| Error::Stopped)
     }
-}
-
-/// The handles in order of configuration.
-pub(super) fn handles<C: Clone>(order: &[NodeId], nodes: &BTreeMap<NodeId, Wire<C>>) -> Arc<[NodeHandle<C>]> {
-    order.iter().filter_map(|node| nodes.get(node)).map(|wire| wire.handle.clone()).collect()
 }
