@@ -11,11 +11,12 @@
 use super::{
     Inner, Supervisor, electing,
     nodes::{self, Opened, Wire},
+    roster::Roster,
     too_slow_for,
     watchers::Watchers,
 };
 use crate::{
-    actors::{NodeHandle, NodeNames},
+    actors::NodeNames,
     config::{Config, ConfigError},
     core::ids::NodeId,
     error::Error,
@@ -85,13 +86,8 @@ impl<C: Clone + Send + Sync + 'static> Inner<C> {
             wires.nodes.insert(node.clone(), wire);
         }
         wires.names.send_replace(electing::names(&config));
-        self.nodes.send_replace(handles(&order, &wires.nodes));
+        self.nodes.send_replace(Roster::new(&order, &wires.nodes));
         self.config.send_replace(Arc::new(config));
         following.tell(&self.guardian).await
     }
-}
-
-/// The handles in order of configuration.
-pub(super) fn handles<C: Clone>(order: &[NodeId], nodes: &BTreeMap<NodeId, Wire<C>>) -> Arc<[NodeHandle<C>]> {
-    order.iter().filter_map(|node| nodes.get(node)).map(|wire| wire.handle.clone()).collect()
 }

@@ -5,7 +5,8 @@ use super::{
     electing::{self, Electing},
     gate::Gate,
     nodes::{self, Opened, Wire},
-    reload::{Wires, handles},
+    reload::Wires,
+    roster::Roster,
     watchers::Watching,
 };
 use crate::{
@@ -111,7 +112,7 @@ pub(super) fn wire<T: Transport>(
         store: ports.store,
         transport: Arc::new(ports.transport),
         cells,
-        nodes: watch::Sender::new(handles(&order, &running)),
+        nodes: watch::Sender::new(Roster::new(&order, &running)),
         wires: Mutex::new(Wires { nodes: running, names, watchers }),
         config: watch::Sender::new(Arc::new(config)),
         guardian: Guardian::new(children).metered(meter.clone()).start(),
