@@ -168,6 +168,8 @@ async fn injected_reports_become_votes_and_a_consensus() {
 async fn ten_thousand_nodes_may_report_in_one_burst() {
     let nodes: Vec<NodeId> = (0..10_000).map(|number| node(&format!("n{number}"))).collect();
     let alone = alone_with(Profile::Default, nodes.clone());
+    // A mailbox has its size once its actor runs.
+    alone.manager.send(GetHealthyNodes).await.unwrap();
     for node in &nodes {
         let report = NodeReport { node: node.clone(), opinion: Opinion::Up, evidence: Evidence::Serving };
         alone.manager.try_send(report).unwrap_or_else(|error| panic!("{node}: {error}"));
