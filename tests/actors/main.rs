@@ -12,6 +12,8 @@ mod nodes;
 mod notifier;
 mod recusal;
 mod reload;
+mod replacing;
+mod rolling;
 mod shards;
 mod supervisor;
 mod traffic;

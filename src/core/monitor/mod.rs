@@ -13,9 +13,11 @@ mod opinions;
 mod penalties;
 mod round;
 mod trust;
+mod votes;
 mod watch;
 
 pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
+pub use votes::VOTES_MAX;
 
 use super::{
     consensus::{Consensus, HealthFacts, NodeConsensus, Opinion, differs},
@@ -71,6 +73,9 @@ pub struct Monitor {
     /// Votes not yet accepted by the database: the latest per node.
     unwritten: BTreeMap<NodeId, Opinion>,
     writing: bool,
+    /// The last node of the last write, after which the next one goes on: what is queued again and again at one end of a
+    /// long queue must not keep the other end waiting.
+    written_up_to: Option<NodeId>,
     /// Whether the database has yet to be told which nodes are watched.
     watch_due: bool,
     batches: i64,
@@ -91,6 +96,8 @@ pub struct Monitor {
     suspected: BTreeSet<NodeId>,
     round: Round,
     local: BTreeSet<NodeId>,
+    /// Whether `local` was published as a whole: what is published may still be a predecessor's.
+    local_is_mine: bool,
     revision: Revision,
     published: Option<BTreeMap<NodeId, NodeConsensus>>,
 }
@@ -128,6 +135,7 @@ impl Monitor {
             nodes,
             unwritten: BTreeMap::new(),
             writing: false,
+            written_up_to: None,
             watch_due: false,
             batches: 0,
             beating: false,
@@ -139,6 +147,7 @@ impl Monitor {
             clock: ClockCheck::default(),
             round: Round::default(),
             local: BTreeSet::new(),
+            local_is_mine: false,
             revision,
             published: None,
         }
@@ -345,49 +354,9 @@ impl Monitor {
         }
     }
 
-    fn queue_every_vote(&mut self) {
-        for (node, watched) in self.nodes.iter().filter(|(node, _)| !self.held.contains(node)) {
-            if let Some(opinion) = watched.opinion {
-                self.unwritten.entry(node.clone()).or_insert(opinion);
-            }
-        }
-    }
-
-    fn write(&mut self, effects: &mut Vec<Effect>) {
-        let Some(voter) = self.voter() else { return };
-        let no_votes = self.unwritten.is_empty() || self.is_recused();
-        if self.writing || (no_votes && !self.watch_due) {
-            return;
-        }
-        self.writing = true;
-        if self.watch_due {
-            effects.push(Effect::Watch { voter, nodes: self.nodes.keys().cloned().collect() });
-            return;
-        }
-        self.batches = self.batches.saturating_add(1);
-        let votes = self.unwritten.iter().map(|(node, opinion)| (node.clone(), *opinion)).collect();
-        effects.push(Effect::WriteVotes { voter, batch: self.batches, votes });
-    }
-
-    fn votes_written(&mut self, now: Timestamp, batch: WrittenBatch, mine: Option<bool>, effects: &mut Vec<Effect>) {
-        if self.voter().map(|voter| voter.incarnation) != Some(batch.incarnation) || batch.number != self.batches {
-            return;
-        }
-        self.writing = false;
-        match mine {
-            // Retried by the next tick, or sooner by the next opinion; the latest opinion per node waits here.
-            None => {}
-            Some(false) => self.beat(now, effects),
-            Some(true) => {
-                for (node, opinion) in batch.votes {
-                    if self.unwritten.get(&node) == Some(&opinion) {
-                        self.unwritten.remove(&node);
-                    }
-                }
-                self.write(effects);
-                self.read(effects);
-            }
-        }
+    fn publish_local(&mut self, effects: &mut Vec<Effect>) {
+        self.local_is_mine = true;
+        effects.push(Effect::PublishLocal(self.local.clone()));
     }
 
     fn close_round(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -399,7 +368,7 @@ impl Monitor {
         }
         // Before the database is touched: local health stays current even when the database is gone (seed).
         self.local = up;
-        effects.push(Effect::PublishLocal(self.local.clone()));
+        self.publish_local(effects);
         if self.nodes.is_empty() {
             self.read(effects);
         }
@@ -435,23 +404,6 @@ impl Monitor {
         }
         if ::core::mem::take(&mut self.read_again) {
             self.read(effects);
-        }
-    }
-
-    fn rewrite_what_differs(&mut self, facts: &HealthFacts) {
-        let Standing::Voting(mine) = self.standing else { return };
-        self.watch_again(mine, facts);
-        let stored: BTreeMap<&NodeId, Option<Opinion>> = facts
-            .votes
-            .iter()
-            .filter(|vote| vote.supervisor == self.name && vote.incarnation == Some(mine))
-            .map(|vote| (&vote.node, vote.opinion))
-            .collect();
-        for (node, watched) in self.nodes.iter().filter(|(node, _)| !self.held.contains(node)) {
-            let Some(opinion) = watched.opinion else { continue };
-            if stored.get(node) != Some(&Some(opinion)) {
-                self.unwritten.entry(node.clone()).or_insert(opinion);
-            }
         }
     }
 

@@ -29,8 +29,10 @@ impl Monitor {
             Opinion::Up => !self.local.contains(&node) && self.local.insert(node.clone()),
             Opinion::Down | Opinion::None | Opinion::Misconfigured => self.local.remove(&node),
         };
-        if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+        if local_changed && self.local_is_mine {
+            effects.push(Effect::PublishOne { node: node.clone(), up: opinion == Opinion::Up });
+        } else if local_changed {
+            self.publish_local(effects);
         }
         if news {
             self.hold_or_queue(now, node, vote, effects);
@@ -56,7 +58,7 @@ impl Monitor {
             }
         }
         if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+            self.publish_local(effects);
         }
     }
 }
