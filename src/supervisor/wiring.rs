@@ -5,16 +5,18 @@ use super::{
     electing::{self, Electing},
     gate::Gate,
     nodes::{self, Neighbours, Wire},
+    primaries::WAITING_MAX,
     reload::{Wires, handles},
 };
 use crate::{
     actors::{
-        Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, HealthManager, HealthManagerConfig,
-        Notifier, Relay, Subscribers, SyncedTable, works_in_rounds,
+        Beliefs, Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, HealthManager,
+        HealthManagerConfig, Notifier, PrimaryTable, Relay, Subscribers, SyncedTable, works_in_rounds,
     },
     config::{Config, ConfigError, Problem},
     core::{
         ids::{NodeId, SupervisorName},
+        lookup::Trust,
         monitor::SettingsInForce,
     },
     error::Error,
@@ -107,6 +109,14 @@ pub(super) fn wire<T: Transport>(
         move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
+    let feed = &config.feed;
+    let beliefs = Beliefs {
+        consensus: cells.consensus.subscribe(),
+        voter: cells.voter.subscribe(),
+        local: cells.local.subscribe(),
+    };
+    let trust = Trust { ttl: feed.ttl, failsafe_ttl: feed.failsafe_ttl };
+    let primaries = PrimaryTable::new(feed.entries as usize, trust, beliefs);
     let names = watch::Sender::new(electing::names(&config));
     let electing = Electing {
         config: &config,
@@ -116,14 +126,15 @@ pub(super) fn wire<T: Transport>(
         cells: &cells,
         meter: &meter,
         nodes: ConfiguredNodes::following(names.subscribe()),
+        memory: &primaries,
     };
     children.push(electing.child((elector.clone(), shards.clone())));
-    let feed = &config.feed;
     let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());
     if feed.entries > 0 {
         let following = FollowerConfig {
             feed: ports.store.clone(),
             table: Arc::clone(&synced),
+            primaries: Some(Arc::clone(&primaries)),
             ttl: feed.ttl,
             check: feed.check,
             poll: feed.poll,
@@ -149,6 +160,8 @@ pub(super) fn wire<T: Transport>(
         shards,
         subscribe,
         synced,
+        primaries,
+        waiting: Semaphore::new(WAITING_MAX),
         cluster: stored.cluster,
     })
 }

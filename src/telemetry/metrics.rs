@@ -148,6 +148,13 @@ pub const LOOKUP: Metric = Metric {
     labels: &["outcome"],
     help: "Seconds that the question for a primary took, by outcome: ok, or the gRPC code that stands for the error",
 };
+/// Lookups that were answered, by where from.
+pub const ANSWERS: Metric = Metric {
+    name: "quorate_lookup_answers_total",
+    kind: Kind::Counter,
+    labels: &["source"],
+    help: "Questions for a primary that were answered, by where from: fresh, memory, or failsafe while the database is down",
+};
 /// Elections, by reason.
 pub const ELECTIONS: Metric = Metric {
     name: "quorate_elections_total",
@@ -209,6 +216,7 @@ pub const ALL: &[&Metric] = &[
     &CONSENSUS_REVISION,
     &ROUND,
     &LOOKUP,
+    &ANSWERS,
     &ELECTIONS,
     &FAILOVER,
     &STORE_OPERATION,

@@ -197,12 +197,13 @@ async fn a_supervisor_without_a_registration_answers_but_decides_nothing() {
         name: name("stranger"),
         voter,
         virtual_storages: None,
+        memory: None,
         timeout: ms(1_000),
         lot: ElectorConfig::random_lot,
     })
     .start();
-    assert_eq!(stranger.send(GetPrimary(path("r"))).await.unwrap().unwrap(), primary);
-    let answer = stranger.send(GetPrimary(path("s"))).await.unwrap();
+    assert_eq!(stranger.send(GetPrimary::of(path("r"))).await.unwrap().unwrap().into_primary(), primary);
+    let answer = stranger.send(GetPrimary::of(path("s"))).await.unwrap();
     assert!(matches!(answer, Err(Error::ElectionPending(WaitReason::NotRegistered))), "{answer:?}");
 }
 
