@@ -21,6 +21,7 @@ mod listener;
 mod migrations;
 mod repositories;
 mod shards;
+mod views;
 mod wire;
 
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
