@@ -309,6 +309,23 @@ impl PrimaryTable {
     }
 }
 
+/// The table without a database beneath it, for the benchmarks.
+#[cfg(feature = "bench")]
+impl PrimaryTable {
+    /// Remembers a primary, in place of what was known of its repository, as when a read lands.
+    pub fn put(&self, primary: &Arc<Primary>) {
+        self.keep(&mut self.writing(), primary);
+    }
+    /// Heeds a report about this repository.
+    pub fn report(&self, primary: &Primary) {
+        self.forget([Scope::Repository(primary.virtual_storage.clone(), primary.relative_path.clone())]);
+    }
+    /// Says that changes are heard of as of now.
+    pub fn hear(&self) {
+        self.prove(Instant::now());
+    }
+}
+
 impl Leading {
     /// Answers those who wait. Remembered if `keep` says that it may be and nothing was reported meanwhile.
     pub(super) fn land(self, found: &PrimaryAnswer, keep: bool) {
