@@ -12,6 +12,8 @@ mod mocks;
 mod nodes;
 mod notifier;
 mod reload;
+mod replacing;
+mod rolling;
 mod shards;
 mod supervisor;
 mod traffic;
