@@ -7,8 +7,12 @@ use crate::core::{
     error_tracker::Trips,
     ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
+    settling::Progress,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::watch;
 
 /// Who is up, as this supervisor itself sees it.
@@ -58,6 +62,8 @@ pub struct Cells {
     pub ended: watch::Sender<Option<Worry>>,
     /// The database's last complaint; `None` while it answers.
     pub complaint: watch::Sender<Option<String>>,
+    /// How far what dead nodes led has been settled, by node; nothing of a node that is not held down.
+    pub settling: watch::Sender<Arc<BTreeMap<NodeId, Progress>>>,
     last_incarnation: watch::Sender<Option<Incarnation>>,
     ignored: watch::Sender<Vec<String>>,
     process: ProcessToken,
@@ -75,6 +81,7 @@ impl Cells {
             settings: watch::Sender::new(settings),
             ended: watch::Sender::new(None),
             complaint: watch::Sender::new(None),
+            settling: watch::Sender::new(Arc::default()),
             last_incarnation: watch::Sender::new(None),
             ignored: watch::Sender::new(Vec::new()),
             process: random_process(),

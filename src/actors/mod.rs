@@ -10,7 +10,8 @@
 //!                     HealthStore                     ElectionStore
 //! ```
 //!
-//! Beside them a [`Follower`] hears of changes and keeps the memory of who is up to date ([`SyncedTable`]) fresh.
+//! Beside them a [`Follower`] hears of changes and keeps the memory of who is up to date ([`SyncedTable`]) fresh, and a
+//! [`Settler`] gives what a dead node led to others, in sets.
 //!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
@@ -29,6 +30,7 @@ mod node_handle;
 mod notifier;
 mod reconfigure;
 mod relay;
+mod settler;
 mod synced;
 
 pub use cells::{Cells, LocalView, NodeCell};
@@ -45,5 +47,6 @@ pub use node_handle::{NodeHandle, NodePlace};
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
 pub use reconfigure::Reconfigure;
 pub use relay::Relay;
+pub use settler::{SettleProgress, Settler, SettlerConfig};
 pub(crate) use synced::Looked;
 pub use synced::{FeedStatus, SyncedTable};

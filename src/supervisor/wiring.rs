@@ -117,6 +117,7 @@ pub(super) fn wire<T: Transport>(
         meter: &meter,
         nodes: ConfiguredNodes::following(names.subscribe()),
     };
+    children.extend(electing.settler(stored.settings.profile));
     children.push(electing.child((elector.clone(), shards.clone())));
     let feed = &config.feed;
     let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());

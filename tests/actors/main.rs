@@ -11,6 +11,7 @@ mod mocks;
 mod nodes;
 mod notifier;
 mod reload;
+mod settling;
 mod shards;
 mod supervisor;
 mod traffic;

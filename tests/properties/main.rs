@@ -10,6 +10,7 @@ mod error_tracker;
 mod histories;
 mod planted;
 mod scene;
+mod settling;
 mod shard;
 mod window;
 

@@ -67,6 +67,7 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-24-000004_shards",
         "2026-11-24-000005_changes",
         "2026-11-24-000007_adoption",
+        "2026-11-24-000008_settling",
     ];
     assert_eq!(
         kind(&url, strict.clone()).await,

@@ -7,6 +7,7 @@ mod drills;
 mod feed;
 mod operations;
 mod praefect;
+mod settling;
 mod voters;
 
 pub(crate) use crate::postgres::{GUARDED, PASSWORD, cluster, raw};

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) feed: Feed,
     /// Repositories that the transaction in progress may have changed.
     pub(super) touched_ids: BTreeSet<RepositoryId>,
+    /// Virtual storages that another supervisor is settling, on order.
+    pub(super) settled_elsewhere: BTreeSet<VirtualStorage>,
 }
 
 pub(super) struct Supervisor {
@@ -177,6 +179,7 @@ impl State {
             shard_changes: Vec::new(),
             feed: Feed::default(),
             touched_ids: BTreeSet::new(),
+            settled_elsewhere: BTreeSet::new(),
         }
     }
 
