@@ -229,30 +229,46 @@ async fn a_database_that_is_gone_is_asked_seldom_and_then_it_goes_on() {
     assert_eq!((progress(&one).settled, progress(&one).lost), (30, 0));
 }
 
+/// A dead node keeps what it led, and nobody even reads what that is.
+async fn nobody_settles(world: &World, config: Config) {
+    let one = world.assemble(config).await.unwrap();
+    let ids = led_by_g1(&world.store, 3).await;
+    world.node("g1").answers(DEAD);
+    verdict(&one, "g1", Verdict::Unhealthy).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(calls(&world.store, StoreOp::SettleFacts), 0);
+    assert_eq!(changes(&world.store, &ids).await, vec![0; 3]);
+    assert!(one.settling().borrow().is_empty());
+}
+
 #[actix::test]
-async fn where_nobody_should_settle_nobody_does() {
-    for what in ["batch", "enabled", "strategy", "profile"] {
-        let world = World::new(if what == "profile" { Profile::Praefect } else { Profile::Default });
-        let mut config = settling(&world, "s1", 10);
-        match what {
-            "batch" | "profile" => config.failover.settle_batch = 0,
-            "enabled" => config.failover.enabled = false,
-            strategy => {
-                assert_eq!(strategy, "strategy");
-                config.failover.election_strategy = ElectionStrategy::Sql;
-            }
-        }
-        let one = world.assemble(config).await.unwrap();
-        led_by_g1(&world.store, 3).await;
-        world.node("g1").answers(DEAD);
-        verdict(&one, "g1", Verdict::Unhealthy).await;
-        tokio::time::sleep(Duration::from_secs(30)).await;
-        assert_eq!(calls(&world.store, StoreOp::SettleFacts), 0, "{what}");
-        one.stop().await;
-    }
+async fn a_batch_of_nothing_settles_nothing() {
+    let world = World::new(Profile::Default);
+    nobody_settles(&world, settling(&world, "s1", 0)).await;
+}
+
+#[actix::test]
+async fn with_failover_off_nobody_settles() {
+    let world = World::new(Profile::Default);
+    let mut config = settling(&world, "s1", 10);
+    config.failover.enabled = false;
+    nobody_settles(&world, config).await;
+}
+
+#[actix::test]
+async fn where_a_virtual_storage_has_one_primary_nobody_settles() {
+    let world = World::new(Profile::Default);
+    let mut config = settling(&world, "s1", 10);
+    config.failover.election_strategy = ElectionStrategy::Sql;
+    nobody_settles(&world, config).await;
+}
+
+#[actix::test]
+async fn in_profile_praefect_nobody_settles_and_nobody_may_ask_for_it() {
     let world = World::new(Profile::Praefect);
     let error = world.assemble(settling(&world, "s1", 10)).await.unwrap_err();
     assert!(error.to_string().contains("failover.settle_batch"), "{error}");
+    nobody_settles(&world, settling(&world, "s1", 0)).await;
 }
 
 /// A settler without the rest: its cells are the test's.

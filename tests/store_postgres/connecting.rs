@@ -111,7 +111,7 @@ async fn eight_supervisors_may_migrate_at_once() {
     }
     let client = raw(&url).await;
     let applied = client.query_one("SELECT count(*) FROM __diesel_schema_migrations", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 6);
+    assert_eq!(applied.get::<_, i64>(0), 7);
 }
 
 #[tokio::test]

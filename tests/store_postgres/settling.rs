@@ -94,7 +94,7 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
     let plan = client
         .query(
             "EXPLAIN SELECT repository_id FROM repositories WHERE virtual_storage = 'v' AND \"primary\" = 'g1' \
-             AND repository_id > 20000 ORDER BY repository_id LIMIT 500",
+             AND repository_id + 0 > 20000 ORDER BY repository_id + 0 LIMIT 500",
             &[],
         )
         .await

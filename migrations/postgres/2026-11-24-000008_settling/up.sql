@@ -1,6 +1,8 @@
 -- What a dead node led is settled in sets.
 
-CREATE INDEX quorate_led ON repositories (virtual_storage, "primary", repository_id);
+-- In an order that no other index has: by the primary key the planner would rather read on and on through what others
+-- lead, for it cannot know that a moment ago the node led much more than now.
+CREATE INDEX quorate_led ON repositories (virtual_storage, "primary", (repository_id + 0));
 
 -- As quorate_primary_cas, for many repositories that are changed for one reason. One supervisor at a time settles a virtual
 -- storage, and nobody is waited for: neither that supervisor nor whoever holds a repository's row.

@@ -9,12 +9,12 @@ use crate::store::{
 };
 
 /// One statement, one snapshot. Each repository's own parts are index lookups; what they have in common is read once, and
-/// of the votes only those about the node and about storages that hold one of the replicas.
+/// of the votes only those about the node and about storages that hold one of the replicas. The sum is the index's own.
 const FACTS: &str = "\
 WITH led AS MATERIALIZED (
     SELECT repository_id, relative_path, generation, primary_epoch, facts_version FROM repositories
-    WHERE virtual_storage = $1 AND \"primary\" = $2 AND repository_id > $3
-    ORDER BY repository_id LIMIT $4),
+    WHERE virtual_storage = $1 AND \"primary\" = $2 AND repository_id + 0 > $3
+    ORDER BY repository_id + 0 LIMIT $4),
 own AS MATERIALIZED (
     SELECT l.*,
         ARRAY(SELECT sr.storage FROM storage_repositories sr WHERE sr.repository_id = l.repository_id) AS storages,

@@ -207,7 +207,7 @@ mod tests {
                 diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}")).load(&mut connection).unwrap();
             steps.into_iter().map(|step| step.detail).collect()
         };
-        let small = ["now", "settings", "storages", "v", "m", "l", "led", "held", "c", "w", "CONSTANT", "(subquery"];
+        let small = ["now", "settings", "storages", "v", "m", "l", "led", "held", "c", "w", "CONSTANT", "(subquery-2)"];
         for sql in [FACTS, HISTORY, CHANGED, WON] {
             let details = plan(sql);
             for scan in details.iter().filter_map(|step| step.strip_prefix("SCAN ")) {
