@@ -93,6 +93,7 @@ impl<C: Clone + Send + Sync + 'static> Wire<C> {
                 timeout: config.health.timeout,
                 interval: None,
                 bootstrap_interval: config.health.bootstrap_interval,
+                watch: false,
                 reports: to.reports.clone(),
                 rounds: to.rounds.clone(),
                 errors: config.health.errors,
@@ -152,6 +153,7 @@ fn timed(mut spec: NodeSpec, config: &Config, in_rounds: bool) -> NodeSpec {
     (spec.thresholds, spec.timeout) = (health.thresholds, health.timeout);
     spec.interval = (!in_rounds).then_some(health.interval);
     spec.bootstrap_interval = health.bootstrap_interval;
+    spec.watch = health.watch && !in_rounds;
     spec.errors = health.errors;
     spec
 }

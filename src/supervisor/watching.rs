@@ -22,7 +22,7 @@ use crate::{
     },
     store::{ElectionStore, HealthStore},
     telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
-    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
+    transport::{HealthProbe, LatencyRecorder, TrafficErrors, Words},
 };
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
@@ -73,6 +73,7 @@ impl Watching<'_> {
                 timeout: config.health.timeout,
                 interval: (!rounds).then_some(config.health.interval),
                 bootstrap_interval: config.health.bootstrap_interval,
+                watch: config.health.watch && !rounds,
                 reports: reports.clone(),
                 rounds: round_reports.clone(),
                 errors: config.health.errors,
@@ -154,6 +155,12 @@ impl HealthProbe for Client {
     }
     fn reconnect(&self) {
         self.0.borrow().reconnect();
+    }
+    fn watch(&self) -> Words {
+        let mut client = self.0.subscribe();
+        let words = client.borrow_and_update().watch();
+        // What replaces it has words of its own.
+        words.until(async move { drop(client.changed().await) })
     }
 }
 

@@ -32,6 +32,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         timeout: ms(300),
         interval: None,
         bootstrap_interval: ms(100),
+        watch: false,
         reports,
         rounds,
         errors: None,

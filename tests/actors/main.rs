@@ -15,5 +15,6 @@ mod settling;
 mod shards;
 mod supervisor;
 mod traffic;
+mod watching;
 mod whole;
 mod world;

@@ -65,7 +65,6 @@ async fn without_leave_to_migrate_the_outstanding_ones_are_named() {
         "11-23-000003_operations",
         "11-24-000004_shards",
         "11-24-000005_changes",
-        "11-24-000007_adoption",
         "11-24-000008_settling",
     ];
     assert_eq!(names, known.map(|name| format!("2026-{name}")));

@@ -22,6 +22,7 @@ mod migrations;
 mod repositories;
 mod settling;
 mod shards;
+mod views;
 mod wire;
 
 use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
