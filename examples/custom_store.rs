@@ -20,8 +20,9 @@ use quorate::{
     store::{
         Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
         HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
-        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
-        StorageChange, Store, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
+        Registered, Registration, RepositoriesCount, RepositoryStore, SettleBatch, SettleOutcome, SettleSnapshot,
+        SettleStore, ShardProposal, ShardSnapshot, ShardStore, StorageChange, Store, StoredSettings, Target, UpToDate,
+        VoteBatch, VotesWritten, memory::MemoryStore,
     },
     testing::{probe::ScriptedTransport, store_suite},
 };
@@ -89,6 +90,13 @@ impl<S: ElectionStore> ElectionStore for Counting<S> {
         election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
         primary_cas(proposal: &'a Proposal) -> CasOutcome;
         primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
+    }
+}
+
+impl<S: SettleStore> SettleStore for Counting<S> {
+    counted! {
+        settle_facts(node: &'a NodeId, after: RepositoryId, limit: u32) -> SettleSnapshot;
+        settle_cas(batch: &'a SettleBatch) -> SettleOutcome;
     }
 }
 

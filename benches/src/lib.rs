@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod rounds;
 pub mod sample;
 pub mod scale;
+pub mod settle;
 pub mod synced;
 
 #[path = "../../tests/support/postgres.rs"]

@@ -9,8 +9,12 @@ use crate::core::{
     monitor::{SettingsInForce, Worry},
     penalty::Penalties,
     recusal::Distrust,
+    settling::Progress,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::watch;
 
 /// Who is up, as this supervisor itself sees it.
@@ -64,6 +68,8 @@ pub struct Cells {
     pub penalties: watch::Sender<Penalties>,
     /// The database's last complaint; `None` while it answers.
     pub complaint: watch::Sender<Option<String>>,
+    /// How far what dead nodes led has been settled, by node; nothing of a node that is not held down.
+    pub settling: watch::Sender<Arc<BTreeMap<NodeId, Progress>>>,
     last_incarnation: watch::Sender<Option<Incarnation>>,
     ignored: watch::Sender<Vec<String>>,
     process: ProcessToken,
@@ -83,6 +89,7 @@ impl Cells {
             recused: watch::Sender::new(None),
             penalties: watch::Sender::new(Penalties::default()),
             complaint: watch::Sender::new(None),
+            settling: watch::Sender::new(Arc::default()),
             last_incarnation: watch::Sender::new(None),
             ignored: watch::Sender::new(Vec::new()),
             process: random_process(),

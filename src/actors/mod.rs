@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Beside them a [`Follower`] hears of changes and keeps the memories of who is up to date ([`SyncedTable`]) and of who is
-//! primary ([`PrimaryTable`]) fresh.
+//! primary ([`PrimaryTable`]) fresh, and a [`Settler`] gives what a dead node led to others, in sets.
 //!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
@@ -31,6 +31,7 @@ mod notifier;
 mod primaries;
 mod reconfigure;
 mod relay;
+mod settler;
 mod synced;
 
 pub use cells::{Cells, LocalView, NodeCell};
@@ -48,5 +49,6 @@ pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
 pub use primaries::{Beliefs, PrimaryTable};
 pub use reconfigure::Reconfigure;
 pub use relay::Relay;
+pub use settler::{SettleProgress, Settler, SettlerConfig};
 pub(crate) use synced::Looked;
 pub use synced::{FeedStatus, SyncedTable};

@@ -130,6 +130,18 @@ pub struct FailoverConfig {
     pub enabled: bool,
     /// What has a primary, and where it is recorded. Default `per_repository`.
     pub election_strategy: ElectionStrategy,
+    /// The most repositories of a dead node that get another primary in one transaction before anybody asks for them, where
+    /// each has a primary of its own; 0: none, each waits until somebody asks. Default 500 (`praefect`: 0, and no use for it).
+    pub settle_batch: u32,
+    /// The pause between two such transactions, so that lookups and writes get their turn. Default 5 ms.
+    pub settle_pause: Duration,
+}
+
+impl Default for FailoverConfig {
+    fn default() -> Self {
+        let (enabled, election_strategy) = (true, ElectionStrategy::PerRepository);
+        Self { enabled, election_strategy, settle_batch: 500, settle_pause: Duration::from_millis(5) }
+    }
 }
 
 /// What has a primary, and where it is recorded.
@@ -265,7 +277,10 @@ impl Config {
                 tls_key: None,
                 tls_server_name: None,
             },
-            failover: FailoverConfig { enabled: true, election_strategy: ElectionStrategy::PerRepository },
+            failover: match profile {
+                Profile::Default | Profile::Lan => FailoverConfig::default(),
+                Profile::Praefect => FailoverConfig { settle_batch: 0, ..FailoverConfig::default() },
+            },
             heartbeat,
             feed: match profile {
                 Profile::Default | Profile::Lan => FeedConfig::default(),

@@ -329,6 +329,19 @@ pub(super) const FILE: &[Key<Draft>] = &[
          in the database (`sql`) or in the memory of a supervisor that is alone (`local`). The same for all supervisors.",
     ),
     Whole::new(
+        "failover.settle_batch",
+        Number(|draft| &mut draft.config.failover.settle_batch, 0, 10_000),
+        "The most repositories of a dead node that get another primary in one transaction before anybody asks for them, \
+         under `per_repository`. 0: each waits until somebody asks.",
+    )
+    .not_in_rounds(),
+    Whole::new(
+        "failover.settle_pause",
+        Time(|draft| &mut draft.config.failover.settle_pause, 0, HOUR),
+        "The pause between two such transactions, so that lookups and writes get their turn.",
+    )
+    .not_in_rounds(),
+    Whole::new(
         "failover.error_threshold_window",
         Time(|draft| &mut draft.errors.window, 0, HOUR),
         "How long a failed call of real traffic counts. A node whose reads or writes fail so often within it is out until \

@@ -9,6 +9,7 @@
 //! | [`quorum`], [`consensus`] | what the quorum thinks of it |
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
+//! | [`settling`] | whose repositories are settled next, in which sets |
 //! | [`assignment`], [`shard`] | who should host, who serves beside the primary |
 //! | [`synced`], [`flights`], [`lookup`] | what is remembered, how long it may be believed, and which read may be kept |
 //!
@@ -32,6 +33,7 @@ pub mod prober;
 pub mod quorum;
 pub mod recusal;
 pub mod settings;
+pub mod settling;
 pub mod shard;
 pub mod synced;
 pub mod time;

@@ -12,6 +12,7 @@ mod error;
 mod feed;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rows;
+mod settle;
 mod shard;
 mod types;
 
@@ -26,6 +27,7 @@ mod statement;
 pub use crate::core::{election::Target, synced::Scope};
 pub use error::{StoreError, StoreErrorKind, StoreOp};
 pub use feed::{Change, ChangeFeed, ChangeKind, FeedPosition, Listener, Polled, UpToDate};
+pub use settle::{SettleBatch, SettleOutcome, SettleSnapshot, SettleStore};
 pub use shard::{ShardExpected, ShardProposal, ShardSnapshot, ShardStore};
 pub use types::{
     CasOutcome, Created, Current, Deleted, ElectionSnapshot, Expected, HealthSnapshot, Heartbeat, NewRepository,
@@ -168,5 +170,11 @@ pub trait CensusStore: Send + Sync {
 }
 
 /// All ports at once.
-pub trait Store: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed {}
-impl<T: HealthStore + ElectionStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed> Store for T {}
+pub trait Store:
+    HealthStore + ElectionStore + SettleStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed
+{
+}
+impl<T: HealthStore + ElectionStore + SettleStore + ShardStore + RepositoryStore + CensusStore + ChangeFeed> Store
+    for T
+{
+}

@@ -7,14 +7,15 @@
 #![cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite decides its outcomes between statements"))]
 
 use super::{
-    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, ShardSnapshot,
-    StoreError, StoreErrorKind, StoreOp, StoredSettings,
+    Created, Current, Deleted, ElectionSnapshot, HealthSnapshot, Outcome, PrimaryChange, Refused, SettleOutcome,
+    SettleSnapshot, ShardSnapshot, StoreError, StoreErrorKind, StoreOp, StoredSettings,
 };
 use crate::core::{
     consensus::{HealthFacts, MemberRow, Opinion, SupervisorRow, VoteRow},
     election::{ElectionFacts, Lags, RecordedShard, ReplicaFacts, ShardFacts, StorageAttributes},
     epoch::{Epoch, Era, FactsVersion, Generation},
     ids::{Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
+    settling::{LedRepository, SettleFacts},
     time::{Age, DatabaseTime},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
@@ -251,6 +252,101 @@ impl From<ShardDoc> for ShardSnapshot {
         };
         ShardSnapshot { facts, settings: doc.settings }
     }
+}
+
+/// The facts of what one node leads. Each repository is a list, for there are many: its id, path, generation, epoch and
+/// facts version; its replicas, each with its generation; the storages to be deleted from, and those assigned. An empty
+/// list may be NULL.
+#[derive(Deserialize)]
+pub(super) struct SettleDoc {
+    at: DatabaseTime,
+    settings: StoredSettings,
+    era: Era,
+    attributes: Vec<AttributesDoc>,
+    votes: Vec<VoteDoc>,
+    supervisors: SupervisorDocs,
+    members: Vec<MemberDoc>,
+    repositories: Vec<LedDoc>,
+}
+
+#[derive(Deserialize)]
+struct LedDoc(
+    RepositoryId,
+    RelativePath,
+    Option<Generation>,
+    #[serde(deserialize_with = "optional_epoch")] Option<Epoch>,
+    FactsVersion,
+    Option<Vec<(Storage, Generation)>>,
+    Option<Vec<Storage>>,
+    Option<Vec<Storage>>,
+);
+
+impl LedDoc {
+    fn row(self) -> LedRepository {
+        let LedDoc(repository, relative_path, generation, epoch, facts_version, replicas, marked, assignments) = self;
+        let (mut replicas, mut assignments) = (replicas.unwrap_or_default(), assignments.unwrap_or_default());
+        replicas.sort_unstable();
+        assignments.sort_unstable();
+        let marked = marked.unwrap_or_default();
+        LedRepository { repository, relative_path, generation, epoch, facts_version, replicas, marked, assignments }
+    }
+}
+
+impl SettleDoc {
+    pub(super) fn snapshot(self, node: &NodeId) -> SettleSnapshot {
+        let facts = SettleFacts {
+            cluster: self.settings.cluster.clone(),
+            node: node.clone(),
+            era: self.era,
+            at: self.at,
+            attributes: self.attributes.into_iter().map(|row| (row.storage, row.attributes)).collect(),
+            votes: self.votes.into_iter().filter_map(VoteDoc::row).collect(),
+            supervisors: self.supervisors.rows().0,
+            members: self.members.into_iter().filter_map(MemberDoc::row).collect(),
+            repositories: self.repositories.into_iter().map(LedDoc::row).collect(),
+        };
+        SettleSnapshot { facts, settings: self.settings }
+    }
+}
+
+/// What became of a batch: `{"outcome":"done","won":[[repository,epoch],..]}`, `busy` or `era_changed`.
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(super) enum SettledDoc {
+    Done { won: Vec<WonDoc> },
+    Busy,
+    EraChanged,
+}
+
+/// One repository and its new epoch.
+#[derive(Deserialize)]
+pub(super) struct WonDoc(RepositoryId, #[serde(with = "super::types::raw_epoch")] Epoch);
+
+impl From<SettledDoc> for SettleOutcome {
+    fn from(doc: SettledDoc) -> SettleOutcome {
+        match doc {
+            SettledDoc::Done { won } => {
+                SettleOutcome::Done(won.into_iter().map(|WonDoc(id, epoch)| (id, epoch)).collect())
+            }
+            SettledDoc::Busy => SettleOutcome::Busy,
+            SettledDoc::EraChanged => SettleOutcome::EraChanged,
+        }
+    }
+}
+
+/// The changes of a batch, as both databases unpack them.
+pub(super) fn settlements(batch: &super::SettleBatch) -> Result<String, StoreError> {
+    let row = |one: &crate::core::settling::SettlementOf| {
+        serde_json::json!({
+            "id": one.repository,
+            "epoch": one.epoch.map(Epoch::to_i64),
+            "facts": one.facts_version,
+            "elected": one.to,
+        })
+    };
+    let rows: Vec<serde_json::Value> = batch.repositories.iter().map(row).collect();
+    serde_json::to_string(&rows)
+        .map_err(|error| StoreError::with_source(StoreOp::SettleCas, StoreErrorKind::Other, error))
 }
 
 /// The outcome of an operation on a repository: `{"outcome":"done",..}` with what it answers beside it.

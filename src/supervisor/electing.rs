@@ -3,11 +3,14 @@
 use crate::{
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries,
-        LocalElector, LocalElectorConfig, NodeNames, PerRepositoryElector, PrimaryTable, Relay, VirtualStorageElector,
-        VirtualStorageElectorConfig,
+        LocalElector, LocalElectorConfig, NodeNames, PerRepositoryElector, PrimaryTable, Relay, Settler, SettlerConfig,
+        VirtualStorageElector, VirtualStorageElectorConfig,
     },
     config::{Config, ElectionStrategy, VirtualStorageConfig},
-    core::ids::{ClusterId, SupervisorName},
+    core::{
+        ids::{ClusterId, SupervisorName},
+        settings::Profile,
+    },
     messages::election::{GetPrimary, GetShard},
     store::Store,
     telemetry::Meter,
@@ -29,13 +32,34 @@ pub(super) struct Electing<'a> {
     pub(super) store: &'a Arc<dyn Store>,
     pub(super) cluster: &'a ClusterId,
     pub(super) name: SupervisorName,
-    pub(super) cells: &'a Cells,
+    pub(super) cells: &'a Arc<Cells>,
     pub(super) meter: &'a Meter,
     pub(super) nodes: ConfiguredNodes,
     pub(super) memory: &'a Arc<PrimaryTable>,
 }
 
 impl Electing<'_> {
+    /// The settler, where there is anything for it to do: each repository has a primary of its own that may be replaced.
+    /// Praefect has none.
+    pub(super) fn settler(&self, profile: Profile) -> Option<ChildSpec> {
+        let failover = self.config.failover;
+        let elects = failover.enabled && failover.election_strategy == ElectionStrategy::PerRepository;
+        if !elects || failover.settle_batch == 0 || profile == Profile::Praefect {
+            return None;
+        }
+        let config = SettlerConfig {
+            store: self.store.clone(),
+            cells: Arc::clone(self.cells),
+            nodes: self.nodes.clone(),
+            batch: failover.settle_batch,
+            pause: failover.settle_pause,
+            timeout: self.config.request_timeout,
+            lot: ElectorConfig::random_lot,
+            meter: self.meter.clone(),
+        };
+        Some(ChildSpec::new("settler", move || Settler::new(config.clone()), |_| {}))
+    }
+
     /// The one elector, which takes both places.
     pub(super) fn child(self, places: Places) -> ChildSpec {
         let Electing { config, store, cluster, name, cells, meter, nodes, memory } = self;

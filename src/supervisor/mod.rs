@@ -24,7 +24,7 @@ pub use watching::{HealthClients, HealthWatch};
 pub use wiring::Ports;
 
 use crate::{
-    actors::{Cells, Guardian, NodeHandle, PrimaryTable, Relay, SyncedTable, works_in_rounds},
+    actors::{Cells, Guardian, NodeHandle, PrimaryTable, Relay, SettleProgress, SyncedTable, works_in_rounds},
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
@@ -231,6 +231,14 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     #[must_use]
     pub fn consensus(&self) -> watch::Receiver<Option<Arc<Consensus>>> {
         self.inner.cells.consensus.subscribe()
+    }
+
+    /// How far what dead nodes led has been settled by this supervisor, by node, as a cell; nothing of a node that is not
+    /// held down, and nothing at all where nobody settles (`failover.settle_batch = 0`, other electors, profile
+    /// `praefect`). Others' work shows in the database alone.
+    #[must_use]
+    pub fn settling(&self) -> watch::Receiver<SettleProgress> {
+        self.inner.cells.settling.subscribe()
     }
 
     /// Every configured node, in order of configuration. A reload changes which they are.

@@ -104,6 +104,7 @@ pub(super) fn wire<T: Transport>(
         nodes: ConfiguredNodes::following(names.subscribe()),
         memory: &primaries,
     };
+    children.extend(electing.settler(stored.settings.profile));
     children.push(electing.child((elector.clone(), shards.clone())));
     let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());
     if feed.entries > 0 {

@@ -43,8 +43,8 @@ impl Failing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
     }
 
-    /// How long the node has failed, if this is the first successor since it began to. Its other repositories are
-    /// elected when somebody asks, which may be hours later and is no measure of anything.
+    /// How long the node has failed, if this is the first successor since it began to. Its other repositories
+    /// follow when somebody asks or the settler comes to them, which is no measure of how long an outage lasts.
     pub(super) fn succeeded(&self, node: &NodeId) -> Option<Duration> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = failing.get_mut(node).filter(|since| !since.told)?;

@@ -183,7 +183,29 @@ pub const FAILOVER: Metric = Metric {
     kind: Kind::Histogram(FAILOVER_SECONDS),
     labels: &["virtual_storage"],
     help: "Seconds from the first probe of this supervisor that found a node failing until it elected the first successor \
-           in its place, which waits until somebody asks; once per node and outage",
+           in its place; once per node and outage",
+};
+/// What the settler did.
+pub const SETTLED: Metric = Metric {
+    name: "quorate_settled_total",
+    kind: Kind::Counter,
+    labels: &["virtual_storage"],
+    help: "Repositories of dead nodes to which this supervisor gave another primary before anybody asked for it; each is \
+           among the elections, too",
+};
+/// What the settler has before it.
+pub const SETTLING: Metric = Metric {
+    name: "quorate_settling",
+    kind: Kind::Gauge,
+    labels: &["virtual_storage"],
+    help: "Dead nodes whose repositories this supervisor is settling, or waits to; 0 once nothing is left to settle",
+};
+/// How the settler gets on.
+pub const SETTLE_BATCH: Metric = Metric {
+    name: "quorate_settle_batch_seconds",
+    kind: Kind::Histogram(SECONDS),
+    labels: &[],
+    help: "Seconds that one batch took from its read to its commit, those that changed nothing included",
 };
 /// Store operations.
 pub const STORE_OPERATION: Metric = Metric {
@@ -235,6 +257,9 @@ pub const ALL: &[&Metric] = &[
     &ANSWERS,
     &ELECTIONS,
     &FAILOVER,
+    &SETTLED,
+    &SETTLING,
+    &SETTLE_BATCH,
     &STORE_OPERATION,
     &STORE_ERRORS,
     &ACTOR_RESTARTS,

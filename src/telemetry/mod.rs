@@ -33,6 +33,7 @@ use crate::{
         monitor::Worry,
         quorum::Verdict,
         recusal::Distrust,
+        settling::{Ended, Progress},
     },
     store::StoreError,
 };
@@ -151,6 +152,32 @@ pub(crate) fn primary_changed(primary: &Primary, previous: Option<&Storage>, why
 }
 pub(crate) fn primary_demoted(repository: crate::core::ids::RepositoryId, from: &Storage, why: Reason) {
     info!(repository_id = repository.0, primary = %from, why = why.as_str(), "demoting primary node");
+}
+
+pub(crate) fn settling_begins(node: &NodeId) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    info!(%virtual_storage, %storage, "settling what a dead node led");
+}
+pub(crate) fn settling_ended(end: &Ended) {
+    let (virtual_storage, storage) = (&end.node.virtual_storage, &end.node.storage);
+    let Progress { settled, lost, without_candidate, batches, rests: _ } = end.progress;
+    let took_ms = u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX);
+    let outcome = if end.back { "the node is held down no longer" } else { "nothing is left to settle" };
+    info!(
+        %virtual_storage,
+        %storage,
+        settled,
+        lost,
+        without_candidate,
+        batches,
+        took_ms,
+        outcome,
+        "settling what a dead node led has ended"
+    );
+}
+pub(crate) fn settling_failed(node: &NodeId, error: &(dyn std::error::Error + 'static)) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    warn!(%virtual_storage, %storage, error = %Causes(error), "settling what a dead node led failed; it is tried again");
 }
 
 /// Praefect's spelling of the supervisor's name and of both primaries, in these three alone.

@@ -149,8 +149,42 @@ impl Meter {
     }
 
     pub(crate) fn election(&self, virtual_storage: &VirtualStorage, outcome: &'static str, why: &str) {
+        self.elections(virtual_storage, outcome, why, 1);
+    }
+
+    pub(crate) fn elections(&self, of: &VirtualStorage, outcome: &'static str, why: &str, how_many: usize) {
+        let Some(to) = self.to().filter(|_| how_many > 0) else { return };
+        to.count(&metrics::ELECTIONS, &[of.as_str(), outcome, why], u64::try_from(how_many).unwrap_or(u64::MAX));
+    }
+
+    /// A batch of what a dead node led was committed.
+    pub(crate) fn settled(&self, of: &VirtualStorage, how_many: usize) {
         let Some(to) = self.to() else { return };
-        to.count(&metrics::ELECTIONS, &[virtual_storage.as_str(), outcome, why], 1);
+        to.count(&metrics::SETTLED, &[of.as_str()], u64::try_from(how_many).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn settle_batch(&self, took: Duration) {
+        let Some(to) = self.to() else { return };
+        to.observe(&metrics::SETTLE_BATCH, &[], took);
+    }
+
+    /// Which nodes' repositories are being settled; `known` are the virtual storages that were told of before.
+    pub(crate) fn settling(
+        &self,
+        nodes: impl Iterator<Item = VirtualStorage>,
+        known: &mut BTreeMap<VirtualStorage, u32>,
+    ) {
+        let mut now: BTreeMap<VirtualStorage, u32> = known.keys().map(|of| (of.clone(), 0)).collect();
+        for of in nodes {
+            let count = now.entry(of).or_default();
+            *count = count.saturating_add(1);
+        }
+        for (of, count) in now.iter().filter(|(of, count)| known.get(of) != Some(count)) {
+            if let Some(to) = self.to() {
+                to.set(&metrics::SETTLING, &[of.as_str()], f64::from(*count));
+            }
+        }
+        *known = now;
     }
 
     /// An unhealthy node lost a repository to another.

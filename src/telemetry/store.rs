@@ -13,8 +13,9 @@ use crate::{
     store::{
         Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
         HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
-        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
-        StorageChange, Store, StoreOp, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten,
+        Registered, Registration, RepositoriesCount, RepositoryStore, SettleBatch, SettleOutcome, SettleSnapshot,
+        SettleStore, ShardProposal, ShardSnapshot, ShardStore, StorageChange, Store, StoreOp, StoredSettings, Target,
+        UpToDate, VoteBatch, VotesWritten,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -133,6 +134,37 @@ impl ElectionStore for MeteredStore {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.timed(StoreOp::PrimaryHistory, self.inner.primary_history(repository, limit))
+    }
+}
+
+impl SettleStore for MeteredStore {
+    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
+        self.timed(StoreOp::SettleFacts, self.inner.settle_facts(node, after, limit))
+    }
+    /// Each repository is an election of its own. Of a batch that another supervisor's kept out, none was tried.
+    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
+        let answer = self.timed(StoreOp::SettleCas, self.inner.settle_cas(batch));
+        Box::pin(async move {
+            let answer = answer.await;
+            let (node, proposed) = (&batch.node, batch.repositories.len());
+            let demotes = batch.repositories.first().is_some_and(|one| one.to.is_none());
+            let (outcome, won, otherwise) = match &answer {
+                Ok(SettleOutcome::Done(won)) => (if demotes { "demoted" } else { "elected" }, won.len(), "lost"),
+                Ok(SettleOutcome::Busy) => return answer,
+                Ok(SettleOutcome::EraChanged) => ("elected", 0, "era_changed"),
+                Err(_) => ("elected", 0, "failed"),
+            };
+            for (outcome, by) in [(outcome, won), (otherwise, proposed.saturating_sub(won))] {
+                self.meter.elections(&node.virtual_storage, outcome, &batch.why, by);
+            }
+            if won > 0 {
+                self.meter.settled(&node.virtual_storage, won);
+                if !demotes && batch.why == Reason::Unhealthy.as_str() {
+                    self.meter.failed_over(node);
+                }
+            }
+            answer
+        })
     }
 }
 

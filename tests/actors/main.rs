@@ -15,6 +15,7 @@ mod recusal;
 mod reload;
 mod replacing;
 mod rolling;
+mod settling;
 mod shards;
 mod supervisor;
 mod traffic;

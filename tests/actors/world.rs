@@ -64,6 +64,8 @@ impl World {
         let mut config = Config::new(self.settings.profile, "sqlite:unused");
         config.name = Some(name.parse().unwrap());
         config.settings = self.settings.clone();
+        // Most stories are about who asks; those about the settler switch it on.
+        config.failover.settle_batch = 0;
         let nodes =
             self.nodes.iter().map(|node| quorate::config::NodeConfig::new(storage(node), format!("tcp://{node}:1")));
         let mut cluster = quorate::config::VirtualStorageConfig::new(vs());

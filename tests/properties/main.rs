@@ -11,6 +11,7 @@ mod following;
 mod histories;
 mod planted;
 mod scene;
+mod settling;
 mod shard;
 mod window;
 

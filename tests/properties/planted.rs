@@ -10,8 +10,9 @@ use quorate::{
     store::{
         Answer, CasOutcome, CensusStore, ChangeFeed, Created, Deleted, ElectionSnapshot, ElectionStore, FeedPosition,
         HealthSnapshot, HealthStore, Heartbeat, Listener, NewRepository, Outcome, Polled, PrimaryChange, Proposal,
-        Registered, Registration, RepositoriesCount, RepositoryStore, ShardProposal, ShardSnapshot, ShardStore,
-        StorageChange, StoredSettings, Target, UpToDate, VoteBatch, VotesWritten, memory::MemoryStore,
+        Registered, Registration, RepositoriesCount, RepositoryStore, SettleBatch, SettleOutcome, SettleSnapshot,
+        SettleStore, ShardProposal, ShardSnapshot, ShardStore, StorageChange, StoredSettings, Target, UpToDate,
+        VoteBatch, VotesWritten, memory::MemoryStore,
     },
 };
 use std::{
@@ -147,6 +148,15 @@ impl ElectionStore for Flawed {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl SettleStore for Flawed {
+    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
+        self.inner.settle_facts(node, after, limit)
+    }
+    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
+        self.inner.settle_cas(batch)
     }
 }
 

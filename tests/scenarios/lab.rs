@@ -10,8 +10,8 @@ use quorate::{
     },
     store::{
         Answer, CasOutcome, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, PrimaryChange,
-        Proposal, Registered, Registration, ShardProposal, ShardSnapshot, ShardStore, Store, StoredSettings, Target,
-        VoteBatch, VotesWritten,
+        Proposal, Registered, Registration, SettleBatch, SettleOutcome, SettleSnapshot, SettleStore, ShardProposal,
+        ShardSnapshot, ShardStore, Store, StoredSettings, Target, VoteBatch, VotesWritten,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };
@@ -294,6 +294,16 @@ impl ElectionStore for Watched {
     }
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {
         self.inner.primary_history(repository, limit)
+    }
+}
+
+impl SettleStore for Watched {
+    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
+        self.inner.settle_facts(node, after, limit)
+    }
+    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.inner.settle_cas(batch)
     }
 }
 

@@ -8,6 +8,7 @@ mod feed;
 mod migrations;
 mod operations;
 mod praefect;
+mod settling;
 mod voters;
 
 pub(crate) use crate::postgres::{GUARDED, PASSWORD, cluster, raw};

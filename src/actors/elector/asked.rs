@@ -10,7 +10,7 @@ use crate::{
         shard::Shard,
     },
     error::Error,
-    store::{CasOutcome, ElectionStore, StoreError},
+    store::{ElectionStore, StoreError},
 };
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
@@ -42,7 +42,7 @@ impl ConfiguredNodes {
     }
 
     /// Whether a virtual storage is configured.
-    pub(super) fn has(&self, virtual_storage: &VirtualStorage) -> bool {
+    pub(in crate::actors) fn has(&self, virtual_storage: &VirtualStorage) -> bool {
         self.0.borrow().contains_key(virtual_storage)
     }
 }
@@ -80,15 +80,15 @@ pub(super) fn proposer(voter: &watch::Receiver<Option<Voter>>, name: &Supervisor
 }
 
 /// The identity of a decision.
-pub(super) fn decision_id(lot: u128) -> Result<DecisionId, Error> {
+pub(in crate::actors) fn decision_id(lot: u128) -> Result<DecisionId, Error> {
     DecisionId::new(uuid::Uuid::from_u128(lot).to_string()).map_err(|_| Error::Stopped)
 }
 
 /// Commits a proposal. An answer that was lost is asked for again under the same decision, which finds its own commit if
 /// there was one (D23).
-pub(super) async fn commit<F>(attempt: impl Fn() -> F) -> Result<CasOutcome, StoreError>
+pub(in crate::actors) async fn commit<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<CasOutcome, StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
     match attempt().await {
         Err(error) if error.is_transient() => attempt().await,

@@ -14,7 +14,8 @@ fn a_minimal_file_is_one_virtual_storage_with_its_nodes() {
 #[test]
 fn failover_is_on_and_by_repository_unless_the_file_says_otherwise() {
     let read = |text: &str| Config::from_toml(&format!("{MINIMAL}\n{text}")).unwrap().failover;
-    let failover = |enabled, election_strategy| FailoverConfig { enabled, election_strategy };
+    let failover =
+        |enabled, election_strategy| FailoverConfig { enabled, election_strategy, ..FailoverConfig::default() };
     assert_eq!(read(""), failover(true, ElectionStrategy::PerRepository));
     assert_eq!(read("[failover]\nenabled = false"), failover(false, ElectionStrategy::PerRepository));
     for strategy in [ElectionStrategy::PerRepository, ElectionStrategy::Sql, ElectionStrategy::Local] {

@@ -75,11 +75,21 @@ type Rank = (bool, bool, bool, std::cmp::Reverse<i32>);
 /// Decides about one repository. `proposer` is the supervisor that would commit the decision; `seed` breaks ties.
 #[must_use]
 pub fn decide(facts: &ElectionFacts, settings: &Settings, proposer: &Voter, seed: u64) -> Decision {
-    let verdicts = verdicts(facts, settings);
-    let candidates = candidates(facts, settings, &verdicts);
+    decide_knowing(facts, settings, &verdicts(facts, settings), proposer, seed)
+}
+
+/// The same with the quorum's verdicts at hand, which do not differ from one repository to the next.
+pub(in crate::core) fn decide_knowing(
+    facts: &ElectionFacts,
+    settings: &Settings,
+    verdicts: &BTreeMap<Storage, Verdict>,
+    proposer: &Voter,
+    seed: u64,
+) -> Decision {
+    let candidates = candidates(facts, settings, verdicts);
     let why = match &facts.primary {
         None => Reason::NoneRecorded,
-        Some(primary) => match deposes(facts, settings, &verdicts, &candidates, primary) {
+        Some(primary) => match deposes(facts, settings, verdicts, &candidates, primary) {
             None => return Decision::Keep { storage: primary.clone(), epoch: facts.epoch },
             Some(why) => why,
         },
@@ -176,7 +186,7 @@ fn rank(replica: &ReplicaFacts, settings: &Settings) -> Rank {
     }
 }
 
-fn refusal(
+pub(in crate::core) fn refusal(
     replica: &ReplicaFacts,
     facts: &ElectionFacts,
     settings: &Settings,

@@ -16,6 +16,7 @@ mod feed;
 mod foreign;
 mod health;
 mod repositories;
+mod settling;
 mod shards;
 mod state;
 

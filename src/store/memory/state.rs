@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) touched_ids: BTreeSet<RepositoryId>,
     /// Whether the transaction in progress changed anybody's vote or state.
     pub(super) votes_moved: bool,
+    /// Virtual storages that another supervisor is settling, on order.
+    pub(super) settled_elsewhere: BTreeSet<VirtualStorage>,
 }
 
 pub(super) struct Supervisor {
@@ -189,6 +191,7 @@ impl State {
             feed: Feed::default(),
             touched_ids: BTreeSet::new(),
             votes_moved: false,
+            settled_elsewhere: BTreeSet::new(),
         }
     }
 

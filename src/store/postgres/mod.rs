@@ -20,6 +20,7 @@ mod health;
 mod listener;
 mod migrations;
 mod repositories;
+mod settling;
 mod shards;
 mod views;
 mod wire;
@@ -204,6 +205,8 @@ impl PostgresStore {
             | StoreOp::ElectionFacts
             | StoreOp::PrimaryCas
             | StoreOp::PrimaryHistory
+            | StoreOp::SettleFacts
+            | StoreOp::SettleCas
             | StoreOp::ShardFacts
             | StoreOp::ShardCas
             | StoreOp::ShardHistory

@@ -21,6 +21,7 @@ mod query;
 mod replicas;
 mod repositories;
 mod repository;
+mod settling;
 mod shards;
 
 use self::{

@@ -26,6 +26,7 @@ pub mod lookups;
 pub mod replicas;
 pub mod repositories;
 pub mod settings;
+pub mod settling;
 pub mod shards;
 pub mod supervisors;
 pub mod votes;
@@ -82,6 +83,9 @@ stories! {
         a_strangers_proposal_loses, a_superseded_proposal_loses, a_lapsed_proposal_loses,
         under_half_anybody_may_propose, d23_the_same_decision_wins_again, a_race_has_one_winner,
         epochs_are_cluster_wide, an_unknown_repository_loses;
+    settling: facts_are_what_single_reads_find, a_walk_goes_in_order_and_in_steps, a_batch_commits_what_singles_would,
+        d03_what_moved_is_left_out, d04_old_facts_win_nothing, who_may_not_propose_wins_nothing,
+        d23_the_same_batch_wins_again, a_race_of_batches_changes_each_once, a_batch_is_told;
     repositories: creating_records_everything, a_path_belongs_to_one, an_id_belongs_to_one,
         an_id_asked_for_is_not_given_again, d14_a_repository_made_again_is_another,
         d14_facts_of_the_one_before_fit_no_other, deleting_answers_what_was_there,

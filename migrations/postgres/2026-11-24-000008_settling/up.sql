@@ -1,0 +1,65 @@
+-- What a dead node led is settled in sets.
+
+-- In an order that no other index has: by the primary key the planner would rather read on and on through what others
+-- lead, for it cannot know that a moment ago the node led much more than now.
+CREATE INDEX quorate_led ON repositories (virtual_storage, "primary", (repository_id + 0));
+
+-- As quorate_primary_cas, for many repositories that are changed for one reason. One supervisor at a time settles a virtual
+-- storage, and nobody is waited for: neither that supervisor nor whoever holds a repository's row.
+CREATE FUNCTION quorate_settle_cas(
+    proposed text, storage_of text, seen_era bigint, seen_at bigint, proposer text, own bigint, reason text,
+    votes_and_counts text, wanted json
+) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    alone boolean := pg_try_advisory_xact_lock(hashtextextended('quorate settles ' || storage_of, 0));
+    won json;
+    held bigint[];
+    rules settings%ROWTYPE;
+    facts_age bigint;
+BEGIN
+    -- A retry after a lost answer finds its own decision.
+    won := (SELECT json_agg(json_build_array(repository_id, epoch)) FROM primary_changes WHERE decision = proposed);
+    IF won IS NOT NULL THEN
+        RETURN json_build_object('outcome', 'done', 'won', won);
+    ELSIF NOT alone THEN
+        RETURN json_build_object('outcome', 'busy');
+    ELSIF NOT quorate_era_holds() THEN
+        RETURN json_build_object('outcome', 'era_changed');
+    END IF;
+    -- In order of id, and without those that somebody else holds.
+    held := ARRAY(SELECT repository_id FROM repositories
+                  WHERE repository_id IN (SELECT id FROM json_to_recordset(wanted) AS w (id bigint))
+                  ORDER BY repository_id FOR NO KEY UPDATE SKIP LOCKED);
+    SELECT * INTO rules FROM settings;
+    facts_age := quorate_micros(clock_timestamp()) - seen_at;
+    IF seen_era <> (SELECT max(era) FROM eras)
+       OR facts_age < 0 OR facts_age >= rules.decision_ttl_ms * 1000
+       OR (rules.policy <> 'half' AND NOT EXISTS (
+            SELECT FROM supervisors WHERE name = proposer AND incarnation = own AND recused_since IS NULL
+              AND quorate_is_within(heartbeat_at, rules.voter_ttl_ms)))
+    THEN
+        RETURN json_build_object('outcome', 'done', 'won', '[]'::json);
+    END IF;
+    -- A fresh snapshot: what is compared here is what is there after the locks. The history first, for it is what the
+    -- trigger on repositories would write otherwise, without the decision.
+    WITH given AS (
+        INSERT INTO primary_changes (epoch, repository_id, previous, current, decision)
+        SELECT (seen_era << 37) | nextval('primary_epochs'), r.repository_id, r."primary", w.elected, proposed
+        FROM json_to_recordset(wanted) AS w (id bigint, epoch bigint, facts bigint, elected text)
+        JOIN repositories r ON r.repository_id = w.id
+        WHERE r.repository_id = ANY (held)
+          AND r.facts_version = w.facts AND r.primary_epoch IS NOT DISTINCT FROM w.epoch
+        RETURNING repository_id, epoch, current
+    ), changed AS (
+        UPDATE repositories r SET "primary" = g.current, primary_epoch = g.epoch
+        FROM given g WHERE r.repository_id = g.repository_id
+        RETURNING r.repository_id, r.primary_epoch
+    )
+    SELECT json_agg(json_build_array(repository_id, primary_epoch)) INTO won FROM changed;
+    IF won IS NOT NULL THEN
+        INSERT INTO decisions (id, supervisor, incarnation, kind, why, evidence)
+        VALUES (proposed, proposer, own, CASE WHEN wanted -> 0 ->> 'elected' IS NULL THEN 'demote' ELSE 'elect' END,
+                reason, votes_and_counts);
+    END IF;
+    RETURN json_build_object('outcome', 'done', 'won', coalesce(won, '[]'::json));
+END $$;

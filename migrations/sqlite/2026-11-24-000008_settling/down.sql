@@ -1,0 +1,1 @@
+DROP INDEX quorate_led;

@@ -1,0 +1,2 @@
+-- What a dead node led is settled in sets.
+CREATE INDEX quorate_led ON repositories (virtual_storage, "primary", repository_id);

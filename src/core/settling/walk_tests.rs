@@ -1,0 +1,104 @@
+//! How a walk goes on, rests, and begins again.
+
+use super::*;
+use crate::core::ids::{Storage, VirtualStorage};
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(VirtualStorage::new("v").unwrap(), Storage::new(name).unwrap())
+}
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp(Duration::from_millis(ms))
+}
+
+fn settling() -> Settling {
+    let ms = Duration::from_millis;
+    Settling::new(Pace { batch: 10, pause: ms(5), retry: (ms(100), ms(400)) })
+}
+
+fn down(settling: &mut Settling, now: Timestamp, revision: u64, names: &[&str]) -> (Vec<Ended>, Vec<NodeId>) {
+    settling.observe(now, Revision(revision), &names.iter().map(|name| node(name)).collect())
+}
+
+fn batch(last: i64, read: usize, settled: u64, lost: u64) -> Turn {
+    Turn::Done { last: Some(RepositoryId(last)), read, settled, lost, without_candidate: 0 }
+}
+
+#[test]
+fn a_walk_goes_from_batch_to_batch_and_rests_where_nothing_is_left() {
+    let mut settling = settling();
+    assert_eq!(settling.next(at(0)), Next::Rest);
+    let (ended, begun) = down(&mut settling, at(0), 1, &["g1"]);
+    assert_eq!((ended, begun), (vec![], vec![node("g1")]));
+    assert_eq!(settling.next(at(0)), Next::Batch(node("g1"), START));
+    assert_eq!(settling.done(at(1), &node("g1"), batch(10, 10, 10, 0), 0), None);
+    assert_eq!(settling.next(at(1)), Next::At(at(6)), "paced");
+    assert_eq!(settling.next(at(6)), Next::Batch(node("g1"), RepositoryId(10)));
+    let ended = settling.done(at(7), &node("g1"), batch(14, 4, 4, 0), 0).unwrap();
+    assert_eq!((ended.progress.settled, ended.progress.batches, ended.took), (14, 2, Duration::from_millis(7)));
+    assert_eq!(settling.next(at(1_000_000)), Next::Rest);
+    assert_eq!(down(&mut settling, at(9), 1, &["g1"]), (vec![], vec![]), "the same revision wakes nobody");
+    assert_eq!(settling.next(at(9)), Next::Rest);
+    down(&mut settling, at(9), 2, &["g1"]);
+    assert_eq!(settling.next(at(9)), Next::Batch(node("g1"), START), "a candidate may have come back");
+}
+
+#[test]
+fn what_was_lost_is_tried_again_from_the_start_with_growing_pauses() {
+    let mut settling = settling();
+    down(&mut settling, at(0), 1, &["g1"]);
+    settling.done(at(0), &node("g1"), batch(10, 10, 9, 1), 0);
+    assert_eq!(settling.next(at(5)), Next::Batch(node("g1"), RepositoryId(10)), "one that is held delays no other");
+    assert_eq!(settling.done(at(5), &node("g1"), batch(11, 1, 1, 0), 0), None);
+    let mut now = at(5);
+    for pause in [50, 100, 200, 200] {
+        let due = Timestamp(now.0 + Duration::from_millis(pause));
+        assert_eq!(settling.next(now), Next::At(due));
+        assert_eq!(settling.next(due), Next::Batch(node("g1"), START));
+        assert_eq!(settling.done(due, &node("g1"), batch(3, 1, 0, 1), 0), None);
+        now = due;
+    }
+    let late = Timestamp(now.0 + Duration::from_secs(1));
+    assert!(settling.done(late, &node("g1"), batch(3, 1, 1, 0), 0).is_some());
+}
+
+#[test]
+fn whoever_finds_another_at_work_waits_and_goes_on_behind_it() {
+    let mut settling = settling();
+    down(&mut settling, at(0), 1, &["g1"]);
+    settling.done(at(0), &node("g1"), batch(10, 10, 0, 10), 49_999);
+    assert_eq!(
+        settling.next(at(0)),
+        Next::At(Timestamp(Duration::from_micros(99_999))),
+        "jittered, up to the whole pause"
+    );
+    assert_eq!(settling.next(at(100)), Next::Batch(node("g1"), RepositoryId(10)));
+    for turn in [Turn::Busy, Turn::Failed, Turn::NotNow] {
+        assert_eq!(settling.done(at(100), &node("g1"), turn, 0), None);
+        assert!(matches!(settling.next(at(100)), Next::At(_)), "{turn:?}");
+        assert_eq!(settling.next(at(500)), Next::Batch(node("g1"), RepositoryId(10)), "{turn:?} loses no place");
+    }
+}
+
+#[test]
+fn a_node_that_returns_ends_its_walk_and_disturbs_no_other() {
+    let mut settling = settling();
+    down(&mut settling, at(0), 1, &["g1", "g2"]);
+    settling.done(at(1), &node("g1"), batch(10, 10, 10, 0), 0);
+    assert_eq!(settling.next(at(1)), Next::Batch(node("g2"), START), "in turn");
+    let (ended, begun) = down(&mut settling, at(2), 2, &["g2"]);
+    assert_eq!((ended.len(), begun.len()), (1, 0));
+    assert!(ended[0].back && ended[0].progress.settled == 10);
+    assert_eq!(settling.done(at(3), &node("g1"), batch(20, 10, 10, 0), 0), None, "what lands late is nobody's");
+    assert_eq!(settling.progress().keys().cloned().collect::<Vec<_>>(), [node("g2")]);
+}
+
+#[test]
+fn without_a_candidate_it_rests_until_something_changes() {
+    let mut settling = settling();
+    down(&mut settling, at(0), 1, &["g1"]);
+    let stuck = Turn::Done { last: Some(RepositoryId(3)), read: 3, settled: 0, lost: 0, without_candidate: 3 };
+    let ended = settling.done(at(1), &node("g1"), stuck, 0).unwrap();
+    assert_eq!(ended.progress.without_candidate, 3);
+    assert_eq!(settling.next(at(99)), Next::Rest);
+}

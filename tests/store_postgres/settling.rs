@@ -1,0 +1,111 @@
+//! Settling in sets, as only a server can show it: whom it keeps out, and whom it does not wait for.
+
+use super::*;
+use quorate::core::settling::SettlementOf;
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('quorate settles v', 0))";
+
+async fn batch(fixture: &Fixture) -> SettleBatch {
+    let read = fixture.store.settle_facts(&node("g1"), RepositoryId(0), 1_000).await.unwrap();
+    let repositories = read.facts.repositories.iter().map(|led| SettlementOf {
+        repository: led.repository,
+        epoch: led.epoch,
+        facts_version: led.facts_version,
+        to: Some(storage("g2")),
+    });
+    SettleBatch {
+        decision: DecisionId::new(uuid::Uuid::new_v4().to_string()).unwrap(),
+        node: node("g1"),
+        era: read.facts.era,
+        at: read.facts.at,
+        proposer: fixture.voter.clone(),
+        why: "unhealthy".into(),
+        evidence: "{}".into(),
+        repositories: repositories.collect(),
+    }
+}
+
+async fn won(fixture: &Fixture, batch: &SettleBatch) -> Vec<RepositoryId> {
+    match fixture.store.settle_cas(batch).await.unwrap() {
+        SettleOutcome::Done(won) => won.into_keys().collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_supervisor_at_a_time_settles_a_virtual_storage() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let batch = batch(&fixture).await;
+    let other = raw(&fixture.url).await;
+    other.batch_execute(&format!("BEGIN; {LOCK}")).await.unwrap();
+    assert_eq!(fixture.store.settle_cas(&batch).await.unwrap(), SettleOutcome::Busy);
+    assert_eq!(fixture.facts(id).await.facts.primary, Some(storage("g1")));
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(won(&fixture, &batch).await, [id], "a batch that was kept out is as good as before");
+    other.batch_execute(&format!("BEGIN; {LOCK}")).await.unwrap();
+    assert_eq!(won(&fixture, &batch).await, [id], "what was won is found again, whoever settles now");
+}
+
+#[tokio::test]
+async fn rows_that_somebody_holds_are_passed_over_without_waiting() {
+    let fixture = Fixture::new().await;
+    let (held, _) = fixture.create("held", Some("g1")).await;
+    let (free, _) = fixture.create("free", Some("g1")).await;
+    let batch = batch(&fixture).await;
+    let lookup = raw(&fixture.url).await;
+    let lock = format!("BEGIN; SELECT 1 FROM repositories WHERE repository_id = {} FOR NO KEY UPDATE", held.0);
+    lookup.batch_execute(&lock).await.unwrap();
+    assert_eq!(won(&fixture, &batch).await, [free], "the server's lock_timeout would have been an error");
+    lookup.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(fixture.facts(held).await.facts.primary, Some(storage("g1")));
+    assert_eq!(won(&fixture, &self::batch(&fixture).await).await, [held], "it comes again");
+}
+
+#[tokio::test]
+async fn another_server_raises_the_era_and_settles_nothing() {
+    let fixture = Fixture::new().await;
+    let (id, epoch) = fixture.create("r", Some("g1")).await;
+    let first = batch(&fixture).await;
+    raw(&fixture.url).await.batch_execute("UPDATE eras SET timeline = '0000FFFF'").await.unwrap();
+    assert_eq!(fixture.store.settle_cas(&first).await.unwrap(), SettleOutcome::EraChanged);
+    assert_eq!(won(&fixture, &first).await, [], "facts of the era before elect nobody");
+    let again = batch(&fixture).await;
+    assert_eq!(won(&fixture, &again).await, [id]);
+    let now = fixture.facts(id).await.facts.epoch;
+    assert!(now > epoch && now.is_some_and(|epoch| epoch.era() == again.era), "{now:?}");
+}
+
+#[tokio::test]
+async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
+    let fixture = Fixture::new().await;
+    let client = raw(&fixture.url).await;
+    client
+        .batch_execute(
+            "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\", replica_path)
+             SELECT 'v', 'many/' || i, 0, 'g' || (i % 3 + 1), 'many/' || i FROM generate_series(1, 30000) i;
+             INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id)
+             SELECT virtual_storage, relative_path, 'g' || j, 0, repository_id
+             FROM repositories, generate_series(1, 3) j;
+             ANALYZE; DELETE FROM changes",
+        )
+        .await
+        .unwrap();
+    let plan = client
+        .query(
+            "EXPLAIN SELECT repository_id FROM repositories WHERE virtual_storage = 'v' AND \"primary\" = 'g1' \
+             AND repository_id + 0 > 20000 ORDER BY repository_id + 0 LIMIT 500",
+            &[],
+        )
+        .await
+        .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("quorate_led")), "{plan:#?}");
+    let batch = batch(&fixture).await;
+    assert_eq!(won(&fixture, &batch).await.len(), 1_000);
+    let told = client.query("SELECT key FROM changes WHERE kind = 'primaries'", &[]).await.unwrap();
+    let told: Vec<String> = told.iter().map(|row| row.get(0)).collect();
+    assert_eq!(told, [r#"{"virtual_storage" : "v"}"#]);
+    let recorded = client.query_one("SELECT count(*) FROM decisions", &[]).await.unwrap();
+    assert_eq!(recorded.get::<_, i64>(0), 1, "one record for all of them");
+}
