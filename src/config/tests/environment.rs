@@ -140,7 +140,7 @@ fn samples(password: &str) -> Vec<Sample<'_>> {
         ("health.interval", "500ms", |c| format!("{:?}", c.health.interval), "500ms"),
         ("health.bootstrap_interval", "50ms", |c| format!("{:?}", c.health.bootstrap_interval), "50ms"),
         ("health.watch", "false", |c| c.health.watch.to_string(), "false"),
-        ("health.stall_limit", "200ms", |c| format!("{:?}", c.health.stall_limit), "200ms"),
+        ("health.stall_limit", "80ms", |c| format!("{:?}", c.health.stall_limit), "80ms"),
         ("health.timeout", "200ms", |c| format!("{:?}", c.health.timeout), "200ms"),
         ("health.fall", "4", |c| c.health.thresholds.fall.to_string(), "4"),
         ("health.rise", "4", |c| c.health.thresholds.rise.to_string(), "4"),
