@@ -38,6 +38,11 @@ impl Failing {
         }
     }
 
+    /// Nobody probes the node any more.
+    pub(super) fn forget(&self, node: &NodeId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    }
+
     /// How long the node has failed, if this is the first successor since it began to. Its other repositories
     /// follow when somebody asks or the settler comes to them, which is no measure of how long an outage lasts.
     pub(super) fn succeeded(&self, node: &NodeId) -> Option<Duration> {

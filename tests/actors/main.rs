@@ -11,6 +11,8 @@ mod mocks;
 mod nodes;
 mod notifier;
 mod reload;
+mod replacing;
+mod rolling;
 mod settling;
 mod shards;
 mod supervisor;

@@ -410,3 +410,42 @@ async fn a_lookup_reads_the_votes_of_its_own_nodes_only() {
     let (by_index, whole) = (scans("idx_scan").await - by_index, scans("seq_scan").await - whole);
     assert!(by_index >= 40 && whole <= 10, "{by_index} lookups by index, {whole} readings of the whole table");
 }
+
+/// It reads everything, so its deadline is its own, and goes with it: whoever has the session next is as impatient as ever.
+#[tokio::test]
+async fn a_count_has_a_deadline_of_its_own_and_leaves_it_to_nobody() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let with = |count_timeout| PostgresOptions {
+        pool_size: 1,
+        statement_timeout: Duration::from_millis(500),
+        lock_timeout: Duration::from_secs(60),
+        count_timeout,
+        ..PostgresOptions::default()
+    };
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'quorate' AND wait_event_type = 'Lock'";
+    let (holder, watcher) = (raw(&fixture.url).await, raw(&fixture.url).await);
+    let store = PostgresStore::connect(&fixture.url, with(Duration::from_secs(60))).await.unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE repositories").await.unwrap();
+    let (healthy, target) = (BTreeSet::from([node("g1")]), Target::Id(id));
+    let (counted, ()) = tokio::join!(store.repositories_count(&healthy), async {
+        until(&watcher, waiting, 1).await;
+        // Longer than any other statement may take.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        holder.batch_execute("COMMIT").await.unwrap();
+    });
+    let counted = counted.unwrap();
+    assert_eq!(counted.iter().map(|count| (count.repositories, count.unavailable)).collect::<Vec<_>>(), [(1, 0)]);
+
+    holder.batch_execute("BEGIN; LOCK TABLE repositories").await.unwrap();
+    let late = store.election_facts(&target).await.unwrap_err();
+    assert_eq!(*late.kind(), StoreErrorKind::Timeout, "the session that counted");
+    let hasty = PostgresStore::connect(&fixture.url, with(Duration::from_millis(200))).await.unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(*hasty.repositories_count(&healthy).await.unwrap_err().kind(), StoreErrorKind::Timeout);
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    until(&watcher, &waiting.replace("count(*)", "(count(*) = 0)::int::bigint"), 1).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(hasty.repositories_count(&healthy).await.unwrap(), counted, "its session was thrown away");
+}
