@@ -73,11 +73,16 @@ async fn dies_and_returns(world: &World, one: &Supervisor<u64>, name: &str) {
 /// ran, Praefect measured neither nodes nor elections).
 async fn nothing_is_missing(profile: Profile) {
     let (world, recording) = metered(profile);
-    let one = world.supervisor("s1").await;
+    let mut config = world.config("s1");
+    let settles = profile != Profile::Praefect;
+    config.failover.settle_batch = if settles { 10 } else { 0 };
+    let one = world.assemble(config).await.unwrap();
     world.repository("secret/path.git", &["g1", "g2"]).await;
     let first = one.primary(&path("secret/path.git")).await.unwrap().storage;
     world.node(first.as_str()).answers(DEAD);
     verdict(&one, first.as_str(), Verdict::Unhealthy).await;
+    let settled = || recording.value(&m::SETTLED, &["v"]) == Some(1.0);
+    wait::until("it is settled before anybody asks", LIMIT, || settled() || !settles).await;
     one.primary(&path("secret/path.git")).await.unwrap();
     world.node(first.as_str()).answers(Evidence::Serving);
     verdict(&one, first.as_str(), Verdict::Healthy).await;
@@ -104,12 +109,15 @@ async fn nothing_is_missing(profile: Profile) {
     world.node("g3").panics(false);
     tokio::time::sleep(ms(5_000)).await;
 
+    if settles {
+        assert_eq!(recording.value(&m::SETTLING, &["v"]), Some(0.0), "nothing is left to settle");
+    }
     let mut all: BTreeSet<&str> = m::ALL.iter().map(|metric| metric.name).collect();
     if profile == Profile::Praefect {
-        // It keeps nothing in memory, so nothing is listened to.
-        all.remove(m::LISTENER_RECONNECTS.name);
-        // And nobody is penalised there.
-        all.remove(m::NODE_PENALTY.name);
+        // It keeps nothing in memory, so nothing is listened to, it settles nothing before anybody asks, and it penalises nobody.
+        for metric in [&m::LISTENER_RECONNECTS, &m::SETTLED, &m::SETTLING, &m::SETTLE_BATCH, &m::NODE_PENALTY] {
+            all.remove(metric.name);
+        }
     }
     assert_eq!(recording.names(), all, "{profile:?}");
     let leaked: Vec<_> = recording.labels().into_iter().filter(|label| label.contains("secret")).collect();

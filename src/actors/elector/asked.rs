@@ -42,7 +42,7 @@ impl ConfiguredNodes {
     }
 
     /// Whether a virtual storage is configured.
-    pub(in crate::actors) fn has(&self, virtual_storage: &VirtualStorage) -> bool {
+    pub(crate) fn has(&self, virtual_storage: &VirtualStorage) -> bool {
         self.0.borrow().contains_key(virtual_storage)
     }
 }
@@ -80,13 +80,13 @@ pub(super) fn proposer(voter: &watch::Receiver<Option<Voter>>, name: &Supervisor
 }
 
 /// The identity of a decision.
-pub(in crate::actors) fn decision_id(lot: u128) -> Result<DecisionId, Error> {
+pub(crate) fn decision_id(lot: u128) -> Result<DecisionId, Error> {
     DecisionId::new(uuid::Uuid::from_u128(lot).to_string()).map_err(|_| Error::Stopped)
 }
 
 /// Commits a proposal. An answer that was lost is asked for again under the same decision, which finds its own commit if
 /// there was one (D23).
-pub(in crate::actors) async fn commit<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+pub(crate) async fn commit<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

@@ -11,7 +11,7 @@
 //! [`GetShard`](crate::messages::election::GetShard), so nobody who asks knows which one answers. One actor with a strategy
 //! inside was rejected: the four share a bounded lookup and nothing else.
 
-pub(in crate::actors) mod asked;
+pub(super) mod asked;
 mod fixed;
 mod known;
 mod local;

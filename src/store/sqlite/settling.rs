@@ -154,7 +154,7 @@ fn compare_and_set(connection: &mut SqliteConnection, batch: &SettleBatch) -> Re
                 about_repository(connection, Notice::Primaries, *repository)?;
             }
         }
-        _ => {
+        SettleOutcome::Done(_) | SettleOutcome::Busy | SettleOutcome::EraChanged => {
             let key = Statement::new("SELECT json_object('virtual_storage', ?1) AS document");
             if let Some(key) = text(connection, key.text(node.virtual_storage.as_str()))? {
                 notice(connection, Notice::Primaries, key)?;
