@@ -90,6 +90,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
         timeout: Duration::from_millis(300),
         interval: None,
         bootstrap_interval: Duration::from_millis(100),
+        watch: false,
         reports: Relay::to(&manager),
         rounds: Relay::vacant(),
         errors: None,

@@ -36,6 +36,7 @@ use quorate::{
         settings::{Profile, Settings, WithoutCandidate},
         shard::Shard,
         time::{Age, DatabaseTime, Timestamp},
+        watching::{Watching, Word},
         window::{HealthWindow, Thresholds},
     },
     error::GrpcCode,
@@ -69,7 +70,7 @@ use quorate::{
     },
     transport::{
         ByName, DialError, DialOptions, FileProblem, HealthProbe, InvalidAddress, LatencyRecorder, Link,
-        MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport,
+        MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport, Words,
         grpc::{
             BytesCodec, BytesDecoder, BytesEncoder, CORRELATION_ID_KEY, Call, CallHook, Connection, GrpcTransport,
             NodeChannel, Propagate, Resolver, SystemResolver, TraceParent, TrackErrors, Tracked, TrackedBody,

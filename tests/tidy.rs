@@ -76,7 +76,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("diesel_migrations", &["store::postgres", "store::sqlite"]),
     ("deadpool", &["store::postgres"]),
     ("tokio_postgres", &["store::postgres"]),
-    ("socket2", &["store::postgres"]),
+    ("socket2", &["store::postgres", "transport::grpc"]),
     ("libsqlite3_sys", &["store::sqlite"]),
     ("r2d2", &["store::sqlite"]),
     ("rustix", &["store::sqlite", "transport::grpc", "fencing", "supervisor"]),

@@ -25,7 +25,7 @@ use quorate::{
         metrics::{Metric, ROUND},
     },
     transport::{
-        DialError, DialOptions, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport,
+        DialError, DialOptions, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport, Words,
         grpc::GrpcTransport,
     },
 };
@@ -104,6 +104,9 @@ impl HealthProbe for Serves {
         Box::pin(std::future::ready(Evidence::Serving))
     }
     fn reconnect(&self) {}
+    fn watch(&self) -> Words {
+        Words::none_offered()
+    }
 }
 
 impl Transport for Serving {

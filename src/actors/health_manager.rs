@@ -27,8 +27,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Reports that may wait: 4,096 nodes may report in one burst; what does not fit is made good by the next probe's.
-const MAILBOX: usize = 4_096;
+/// Messages that may wait beside one report of each node, which may all come in one burst.
+const MAILBOX: usize = 64;
 
 /// What a HealthManager is built from, as often as need be.
 #[derive(Clone)]
@@ -97,6 +97,10 @@ impl HealthManager {
     #[must_use]
     pub fn metered(self, meter: Meter) -> Self {
         Self { meter, ..self }
+    }
+
+    fn mailbox(&self) -> usize {
+        self.config.nodes.len().saturating_add(MAILBOX)
     }
 
     /// The only door to the rules: one input in, effects out.
@@ -182,6 +186,15 @@ impl HealthManager {
                 telemetry::voting(&voter);
                 self.config.cells.registered(Some(voter));
             }
+            Effect::PublishOne { node, up } => self.config.cells.local.send_modify(|local| {
+                // Copied only while somebody still reads the last one.
+                let local = Arc::make_mut(local);
+                if up {
+                    local.insert(node);
+                } else {
+                    local.remove(&node);
+                }
+            }),
             Effect::PublishLocal(up) => drop(self.config.cells.local.send_replace(Arc::new(up))),
             Effect::Publish(consensus) => {
                 telemetry::consensus_changed(&consensus);
@@ -275,7 +288,7 @@ fn heartbeat_reply(outcome: Heartbeat) -> HeartbeatReply {
 impl Actor for HealthManager {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.set_mailbox_capacity(self.mailbox());
         telemetry::health_manager_started();
         if self.config.heartbeat.is_some() {
             self.feed(Input::Tick, ctx);
@@ -299,6 +312,7 @@ impl Handler<Reconfigure<HealthManagerConfig>> for HealthManager {
     fn handle(&mut self, Reconfigure(config): Reconfigure<HealthManagerConfig>, ctx: &mut Context<Self>) {
         let nodes = config.nodes.iter().map(|watched| watched.node.clone()).collect();
         let before = std::mem::replace(&mut self.config, config);
+        ctx.set_mailbox_capacity(self.mailbox());
         if before.heartbeat != self.config.heartbeat {
             self.beat_regularly(ctx);
         }

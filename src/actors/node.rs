@@ -1,7 +1,8 @@
 //! One storage node: its connection, its schedule, its window. A slow node delays nobody else.
 //!
-//! The actor is a shell around [`Prober`]: a tick, an answer or failed traffic goes in, a probe, a report or a reconnect
-//! comes out. What traffic has led to outlives it in a [`NodeCell`]; the window does not, for a probe fills it at once.
+//! The actor is a shell around [`Prober`]: a tick, an answer, a word of the node or failed traffic goes in; a probe, a
+//! report, a reconnect or a stream to listen to comes out. What traffic has led to outlives it in a [`NodeCell`]; the
+//! window does not, for a probe fills it at once.
 
 use super::{cells::NodeCell, reconfigure::Reconfigure, relay::Relay};
 use crate::{
@@ -11,13 +12,15 @@ use crate::{
         evidence::Evidence,
         ids::NodeId,
         prober::{Effect, Input, Prober, Via},
+        watching::Word,
         window::Thresholds,
     },
     messages::health::{CheckHealth, GetNodeHealth, NodeHealth, NodeReport, ProbeNow, RoundReport, RunRound},
     telemetry,
-    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
+    transport::{HealthProbe, LatencyRecorder, TrafficErrors, Words},
 };
 use actix::prelude::*;
+use futures_util::future::{AbortHandle, abortable};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
@@ -25,8 +28,8 @@ use tokio::sync::oneshot;
 const MAILBOX: usize = 16;
 /// Checks that may wait for one probe's outcome. Each is a few words; more would be a caller in a loop.
 const CHECKS: usize = 256;
-/// How long failed traffic is gathered before it is looked at again: a storm costs a hundred wake-ups a second, and
-/// nobody notices a hundredth of a second's delay.
+/// How long failed traffic, or words of the node, are gathered before they are looked at again: a storm costs a hundred
+/// wake-ups a second, and nobody notices a hundredth of a second's delay.
 const GATHERING: Duration = Duration::from_millis(10);
 
 /// What a node actor is built from, as often as need be.
@@ -44,6 +47,8 @@ pub struct NodeSpec {
     pub interval: Option<Duration>,
     /// Time between two probes while nothing is known of the node yet, if that is shorter.
     pub bootstrap_interval: Duration,
+    /// Whether to listen to what the node says by itself. Only words that come from a node which offers that count.
+    pub watch: bool,
     /// Who hears what the node actor thinks.
     pub reports: Relay<NodeReport>,
     /// Who hears the outcome of a round.
@@ -68,14 +73,18 @@ pub struct NodeActor {
     round_open: Option<u64>,
     checks: Vec<oneshot::Sender<Evidence>>,
     timer: Option<SpawnHandle>,
-    listening: Option<SpawnHandle>,
+    /// Waits for traffic that failed.
+    traffic: Option<SpawnHandle>,
+    /// Waits for what the node says by itself.
+    listening: Option<AbortHandle>,
 }
 
 impl NodeActor {
     /// A node that was never seen, or whose actor died.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors).resumed(spec.cell.trips());
+        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        let prober = prober.watching(spec.watch).resumed(spec.cell.trips());
         Self {
             spec,
             prober,
@@ -84,6 +93,7 @@ impl NodeActor {
             round_open: None,
             checks: Vec::new(),
             timer: None,
+            traffic: None,
             listening: None,
         }
     }
@@ -107,7 +117,39 @@ impl NodeActor {
                 });
             }
             Effect::Report { opinion, evidence } => self.report(opinion, evidence),
-            Effect::Reconnect => self.spec.probe.reconnect(),
+            Effect::Reconnect => {
+                self.hush();
+                self.spec.probe.reconnect();
+            }
+            Effect::Watch { number } => {
+                self.hush();
+                self.hear(number, self.spec.probe.watch(), Duration::ZERO, ctx);
+            }
+            Effect::Unwatch => self.hush(),
+        }
+    }
+
+    /// Waits for what the node says by itself, one word at a time and the latest only.
+    fn hear(&mut self, number: u64, mut words: Words, pause: Duration, ctx: &mut Context<Self>) {
+        let hearing = async move {
+            tokio::time::sleep(pause).await;
+            (words.latest().await, words)
+        };
+        let (hearing, abort) = abortable(hearing);
+        self.listening = Some(abort);
+        ctx.spawn(hearing.into_actor(self).map(move |heard, this: &mut Self, ctx| {
+            let Ok((word, words)) = heard else { return };
+            if matches!(word, Word::Says(_)) {
+                this.hear(number, words, GATHERING, ctx);
+            }
+            this.feed(Input::Heard { number, word, lot: lot() }, ctx);
+        }));
+    }
+
+    /// Closes the stream of words.
+    fn hush(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
         }
     }
 
@@ -164,18 +206,18 @@ impl NodeActor {
 
     /// Looks at failed traffic whenever there is some, if it says anything.
     fn listen(&mut self, ctx: &mut Context<Self>) {
-        if let Some(listening) = self.listening.take() {
-            ctx.cancel_future(listening);
+        if let Some(traffic) = self.traffic.take() {
+            ctx.cancel_future(traffic);
         }
         if self.spec.errors.is_none() {
             return;
         }
         let traffic = self.spec.traffic.clone();
         let heard = async move { traffic.recorded().await };
-        self.listening = Some(ctx.spawn(heard.into_actor(self).map(|(), this: &mut Self, ctx: &mut Context<Self>| {
+        self.traffic = Some(ctx.spawn(heard.into_actor(self).map(|(), this: &mut Self, ctx: &mut Context<Self>| {
             let (reads, writes) = this.spec.traffic.take();
             this.feed(Input::TrafficFailed { reads, writes }, ctx);
-            this.listening = Some(ctx.run_later(GATHERING, |this, ctx| this.listen(ctx)));
+            this.traffic = Some(ctx.run_later(GATHERING, |this, ctx| this.listen(ctx)));
         })));
     }
 
@@ -221,8 +263,11 @@ impl NodeActor {
 
 /// An interval give or take a tenth, so that nodes do not fall into step.
 fn jittered(interval: Duration) -> Duration {
-    let lot = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-    interval.mul_f64(0.9 + f64::from(lot) / 1_275.0)
+    interval.mul_f64(0.9 + f64::from(lot()) / 1_275.0)
+}
+
+fn lot() -> u8 {
+    uuid::Uuid::new_v4().as_bytes()[0]
 }
 
 impl Actor for NodeActor {
@@ -273,6 +318,9 @@ impl Handler<Reconfigure<NodeSpec>> for NodeActor {
         let before = std::mem::replace(&mut self.spec, spec);
         let moved = !Arc::ptr_eq(&before.probe, &self.spec.probe);
         self.prober.reconfigure(self.spec.thresholds, self.spec.timeout, self.spec.errors, moved);
+        if self.prober.rewatch(self.spec.cell.clock.now(), self.spec.watch, moved) {
+            self.hush();
+        }
         self.spec.cell.keep(self.prober.trips());
         if before.errors.is_none() {
             // What failed while nobody counted it must not count all at once.
@@ -305,6 +353,7 @@ impl Handler<GetNodeHealth> for NodeActor {
             evidence: self.last,
             window: self.prober.window().outcomes().collect(),
             traffic: self.prober.traffic(self.spec.cell.clock.now()),
+            watched: self.prober.is_watching(),
         }
     }
 }

@@ -83,6 +83,9 @@ pub struct HealthConfig {
     /// opinion needs. Default 3, 3, 1 of 10 (`lan` 2, 3, 1 of 10; `praefect` the last check only). Praefect's old
     /// manager wanted [`Thresholds::LAST_THREE`].
     pub thresholds: Thresholds,
+    /// Whether a node that offers a `grpc.health.v1/Watch` is listened to. Default yes (`praefect` no): its death is noticed
+    /// as it happens.
+    pub watch: bool,
     /// How many real calls to a node may fail before it is out for a while (section `failover` of the file). Default
     /// none: failing traffic says nothing.
     pub errors: Option<ErrorLimits>,
@@ -233,6 +236,7 @@ impl Config {
                 bootstrap_interval: if profile == Profile::Praefect { interval } else { ms(100) },
                 timeout,
                 thresholds: Thresholds { fall, rise, first: 1, window },
+                watch: profile != Profile::Praefect,
                 errors: None,
                 connect_timeout: ms(300),
                 keepalive: ms(20_000),

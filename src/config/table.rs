@@ -243,6 +243,15 @@ pub(super) const FILE: &[Key<Draft>] = &[
     )
     .live(),
     Whole::new(
+        "health.watch",
+        Flag(|draft| &mut draft.config.health.watch),
+        "Whether a node that offers a `grpc.health.v1/Watch` is listened to, so that its death, or that it does not serve, is \
+         noticed as it happens and not by the next probe. It costs one open stream per node on the connection that is kept \
+         anyway.",
+    )
+    .live()
+    .not_in_rounds(),
+    Whole::new(
         "health.connect_timeout",
         Time(|draft| &mut draft.config.health.connect_timeout, 1, HOUR),
         "How long a connection to a node may take to be made.",

@@ -115,8 +115,18 @@ pub fn tally(
     members: &[MemberRow],
     settings: &Settings,
 ) -> Tally {
+    tally_of(node, votes.iter().filter(|vote| vote.node == *node), supervisors, members, settings)
+}
+
+/// The same with votes about this node alone.
+fn tally_of<'a>(
+    node: &NodeId,
+    about: impl Iterator<Item = &'a VoteRow>,
+    supervisors: &[SupervisorRow],
+    members: &[MemberRow],
+    settings: &Settings,
+) -> Tally {
     let mut counted = Tally::default();
-    let about = votes.iter().filter(|vote| vote.node == *node);
     match settings.policy {
         QuorumPolicy::Half => {
             let seen = |vote: &&VoteRow| vote.seen_age.is_some_and(|age| age.is_within_as_praefect(settings.vote_ttl));
@@ -211,14 +221,14 @@ impl HealthFacts {
     #[must_use]
     pub fn evaluate(&self, settings: &Settings) -> BTreeMap<NodeId, NodeConsensus> {
         let members = self.members();
-        let mut by_node: BTreeMap<&NodeId, Vec<VoteRow>> = BTreeMap::new();
+        let mut by_node: BTreeMap<&NodeId, Vec<&VoteRow>> = BTreeMap::new();
         for vote in &self.votes {
-            by_node.entry(&vote.node).or_default().push(vote.clone());
+            by_node.entry(&vote.node).or_default().push(vote);
         }
         by_node
             .into_iter()
             .map(|(node, votes)| {
-                let tally = tally(node, &votes, &self.supervisors, &members, settings);
+                let tally = tally_of(node, votes.into_iter(), &self.supervisors, &members, settings);
                 (node.clone(), NodeConsensus { verdict: tally.verdict(settings.policy), tally })
             })
             .collect()
@@ -268,10 +278,8 @@ pub fn differs(
     match policy {
         QuorumPolicy::Half => healthy(old) != healthy(new),
         QuorumPolicy::Majority => {
-            let verdicts = |nodes: &BTreeMap<NodeId, NodeConsensus>| -> Vec<(NodeId, Verdict)> {
-                nodes.iter().map(|(node, known)| (node.clone(), known.verdict)).collect()
-            };
-            verdicts(old) != verdicts(new)
+            let verdicts = |(node, known): (_, &NodeConsensus)| (node, known.verdict);
+            !old.iter().map(verdicts).eq(new.iter().map(verdicts))
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`window`], [`evidence`], [`error_tracker`], [`prober`] | what one supervisor thinks of one node |
+//! | [`window`], [`evidence`], [`error_tracker`], [`watching`], [`prober`] | what one supervisor thinks of one node |
 //! | [`quorum`], [`consensus`] | what the quorum thinks of it |
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
@@ -31,4 +31,5 @@ pub mod settings;
 pub mod shard;
 pub mod synced;
 pub mod time;
+pub mod watching;
 pub mod window;

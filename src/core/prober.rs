@@ -5,14 +5,19 @@
 //! a refused port is a death at once. A miss is retried at once on a second connection, so that silence costs
 //! `fall` timeouts and not `fall` intervals.
 //!
+//! What the node says by itself, over a stream that it keeps open, arrives here too. Hard evidence of that kind is
+//! confirmed like any other, at once and whatever else is under way; that it serves again is only a reason to look. A
+//! stream never counts for a node: a frozen one keeps its streams open, and goes down by the probes that it misses.
+//!
 //! Real traffic may overrule the window: while its errors keep the node out it is down, whatever probes say. The window
 //! is kept all the same, so that the node is what probes found it to be once it is let back.
 
 use super::{
     consensus::Opinion,
     error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth, Trips},
-    evidence::{Evidence, Ours},
+    evidence::{Evidence, Hard, Misconfigured, Ours},
     time::Timestamp,
+    watching::{Watching, Word},
     window::{HealthWindow, Thresholds},
 };
 use std::time::Duration;
@@ -40,6 +45,15 @@ pub enum Input {
         number: u64,
         /// What it says.
         evidence: Evidence,
+    },
+    /// The node said something by itself.
+    Heard {
+        /// The number of the stream.
+        number: u64,
+        /// What it says.
+        word: Word,
+        /// Drawn at random; spreads the next stream's opening.
+        lot: u8,
     },
     /// Real calls failed.
     TrafficFailed {
@@ -70,8 +84,15 @@ pub enum Effect {
         /// What the last probe said, or [`Evidence::ErrorRate`] if real traffic speaks against a node that serves.
         evidence: Evidence,
     },
-    /// Replace the kept connection: a half-open one never heals by itself.
+    /// Replace the kept connection: a half-open one never heals by itself. A watch that goes over it is over.
     Reconnect,
+    /// Open a stream of what the node says by itself, over the kept connection, and feed back each word.
+    Watch {
+        /// The stream's number.
+        number: u64,
+    },
+    /// Close the stream: the node is gone, or so it seems, and one that stops politely would wait for us.
+    Unwatch,
 }
 
 /// Why the probe in flight was sent.
@@ -99,6 +120,7 @@ pub struct Prober {
     in_flight: Option<InFlight>,
     timeouts: u32,
     tracker: Option<ErrorTracker>,
+    watching: Watching,
 }
 
 impl Prober {
@@ -106,7 +128,20 @@ impl Prober {
     #[must_use]
     pub fn new(thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>) -> Self {
         let (window, tracker) = (HealthWindow::new(thresholds), limits.map(ErrorTracker::new));
-        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0, tracker }
+        let watching = Watching::new(false);
+        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0, tracker, watching }
+    }
+
+    /// The same, listening to what the node says by itself. Default not.
+    #[must_use]
+    pub fn watching(self, wanted: bool) -> Self {
+        Self { watching: Watching::new(wanted), ..self }
+    }
+
+    /// Whether a stream is open by which the node says how it is.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        self.watching.listens()
     }
 
     /// A prober that takes over from another what real traffic has led to; the times are of the same clock.
@@ -177,6 +212,11 @@ impl Prober {
         }
     }
 
+    /// Listens from now on, or no more; to a node that `moved`, anew. Answers whether a stream is to be closed.
+    pub fn rewatch(&mut self, now: Timestamp, wanted: bool, moved: bool) -> bool {
+        self.watching.reconfigure(now, wanted, moved)
+    }
+
     /// The only door: one input in, effects out.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {
@@ -187,8 +227,38 @@ impl Prober {
                 Some(probe) => self.answered(now, probe, evidence),
                 None => Vec::new(),
             },
+            Input::Heard { number, word, lot } if self.watching.is_open(number) => self.heard(now, word, lot),
+            Input::Heard { .. } => Vec::new(),
             Input::TrafficFailed { reads, writes } => self.traffic_failed(now, reads, writes),
         }
+    }
+
+    fn heard(&mut self, now: Timestamp, word: Word, lot: u8) -> Vec<Effect> {
+        let evidence = match word {
+            Word::Says(evidence) => evidence,
+            Word::Ended(evidence) => {
+                let offered = evidence != Evidence::Misconfigured(Misconfigured::Unimplemented);
+                self.watching.ended(now, offered, lot);
+                evidence
+            }
+        };
+        match evidence {
+            Evidence::Hard(_) => self.confirm(now).into_iter().collect(),
+            Evidence::Serving if self.window.opinion() != Opinion::Up => self.handle(now, Input::Due),
+            Evidence::Graceful => vec![Effect::Reconnect],
+            Evidence::Serving
+            | Evidence::Soft(_)
+            | Evidence::Ours(_)
+            | Evidence::Misconfigured(_)
+            | Evidence::ErrorRate(_) => Vec::new(),
+        }
+    }
+
+    /// Asks again over a fresh connection, unless that is being done or would change nothing. A probe that is under way
+    /// is answered by it: its own answer, which may take a whole timeout, is nothing that anybody waits for.
+    fn confirm(&mut self, now: Timestamp) -> Option<Effect> {
+        let confirming = self.in_flight.is_some_and(|probe| probe.purpose == Purpose::Confirm);
+        (!confirming && self.window.opinion() != Opinion::Down).then(|| self.probe(now, Via::Fresh, Purpose::Confirm))
     }
 
     fn traffic_failed(&mut self, now: Timestamp, reads: u32, writes: u32) -> Vec<Effect> {
@@ -236,15 +306,19 @@ impl Prober {
                 self.served(now);
             }
             Evidence::Hard(_) if probe.purpose != Purpose::Confirm && self.window.opinion() != Opinion::Down => {
-                effects.push(self.probe(now, Via::Fresh, Purpose::Confirm));
-                return effects;
+                self.watching.connection_lost(now);
+                return vec![self.probe(now, Via::Fresh, Purpose::Confirm)];
             }
-            Evidence::Hard(_) => {
+            Evidence::Hard(hard) => {
                 self.timeouts = 0;
                 self.window.down();
+                // Whoever says that it does not serve is there, and will say when it does.
+                if matches!(hard, Hard::Refused | Hard::Reset) && self.watching.forget(now) {
+                    effects.push(Effect::Unwatch);
+                }
             }
             Evidence::Graceful if probe.purpose == Purpose::Regular => {
-                effects.push(Effect::Reconnect);
+                effects.push(self.reconnect(now));
                 effects.push(self.probe(now, Via::Fresh, Purpose::Retry));
                 return effects;
             }
@@ -253,7 +327,15 @@ impl Prober {
             Evidence::Ours(_) | Evidence::ErrorRate(_) => {}
         }
         effects.push(Effect::Report { opinion: self.opinion(), evidence: self.shown(evidence) });
+        if evidence == Evidence::Serving {
+            effects.extend(self.watching.served(now).map(|number| Effect::Watch { number }));
+        }
         effects
+    }
+
+    fn reconnect(&mut self, now: Timestamp) -> Effect {
+        self.watching.forget(now);
+        Effect::Reconnect
     }
 
     /// Silence: count it, try again at once while it could still change the opinion, and renew the connection once
@@ -264,7 +346,7 @@ impl Prober {
         self.timeouts = self.timeouts.saturating_add(1);
         if self.timeouts >= self.thresholds.fall {
             self.timeouts = 0;
-            effects.push(Effect::Reconnect);
+            effects.push(self.reconnect(now));
         }
         if before != Opinion::Down && self.window.opinion() != Opinion::Down {
             effects.push(self.probe(now, Via::Fresh, Purpose::Retry));

@@ -296,3 +296,134 @@ fn other_limits_or_another_address_count_errors_afresh_and_the_same_ones_do_not(
         assert_eq!(story.prober.opinion(), expected, "{limits:?} moved: {moved}");
     }
 }
+
+const STREAM_ENDED: Word = Word::Ended(Evidence::Hard(Hard::Reset));
+const UNOFFERED: Word = Word::Ended(Evidence::Misconfigured(Misconfigured::Unimplemented));
+
+impl Story {
+    /// Up, and listened to: stream 1 is open.
+    fn heard() -> Self {
+        let mut story = Story::new();
+        story.prober = story.prober.watching(true);
+        let report = Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving };
+        assert_eq!(story.probed(Evidence::Serving), vec![report, Effect::Watch { number: 1 }]);
+        story
+    }
+    fn hears(&mut self, number: u64, word: Word) -> Vec<Effect> {
+        self.prober.handle(self.now, Input::Heard { number, word, lot: 0 })
+    }
+    fn later(&mut self, millis: u64) {
+        self.now = self.now.after(Duration::from_millis(millis));
+    }
+}
+
+#[test]
+fn a_node_that_dies_is_down_by_its_stream_and_one_confirmation_without_any_probe_being_due() {
+    let mut story = Story::heard();
+    let effects = story.hears(1, STREAM_ENDED);
+    assert_eq!(effects, vec![story.probe(Via::Fresh)]);
+    assert_eq!(story.answer(REFUSED), vec![Effect::Report { opinion: Opinion::Down, evidence: REFUSED }]);
+}
+
+#[test]
+fn a_stream_that_ends_while_the_node_serves_moves_nothing_and_is_opened_again_after_its_pause() {
+    let mut story = Story::heard();
+    let _ = story.hears(1, STREAM_ENDED);
+    let serves = Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving };
+    assert_eq!(story.answer(Evidence::Serving), vec![serves], "not at once");
+    story.later(99);
+    assert_eq!(story.probed(Evidence::Serving), vec![serves]);
+    story.later(1);
+    assert_eq!(story.probed(Evidence::Serving), vec![serves, Effect::Watch { number: 2 }]);
+}
+
+#[test]
+fn hard_evidence_does_not_wait_for_a_probe_that_is_under_way_and_that_ones_answer_is_dropped() {
+    let mut story = Story::heard();
+    let _ = story.due();
+    let hanging = story.number();
+    let effects = story.hears(1, Word::Says(Evidence::Hard(Hard::NotServing)));
+    assert_eq!(effects, vec![story.probe(Via::Fresh)]);
+    let late = Input::Answer { number: hanging, evidence: Evidence::Serving };
+    assert_eq!(story.prober.handle(story.now, late), vec![]);
+    assert_eq!(story.hears(1, Word::Says(REFUSED)), vec![], "confirmed once");
+    let not_serving = Evidence::Hard(Hard::NotServing);
+    assert_eq!(story.answer(not_serving), vec![Effect::Report { opinion: Opinion::Down, evidence: not_serving }]);
+    assert!(story.prober.is_watching(), "it will say when it serves again");
+}
+
+#[test]
+fn serving_again_by_its_own_word_hurries_a_probe_and_replaces_none() {
+    let mut story = Story::heard();
+    let not_serving = Evidence::Hard(Hard::NotServing);
+    let _ = story.hears(1, Word::Says(not_serving));
+    let _ = story.answer(not_serving);
+    let effects = story.hears(1, Word::Says(Evidence::Serving));
+    assert_eq!(effects, vec![story.probe(Via::Kept)]);
+    assert_eq!(story.hears(1, Word::Says(Evidence::Serving)), vec![], "one probe in flight at most");
+    for expected in [Opinion::Down, Opinion::Down, Opinion::Up] {
+        assert_eq!(
+            story.answer(Evidence::Serving),
+            vec![Effect::Report { opinion: expected, evidence: Evidence::Serving }]
+        );
+        let _ = story.due();
+    }
+    let _ = story.answer(Evidence::Serving);
+    assert_eq!(story.hears(1, Word::Says(Evidence::Serving)), vec![], "known");
+}
+
+#[test]
+fn a_stream_that_ends_with_a_polite_goodbye_costs_a_reconnect_and_nothing_else() {
+    let mut story = Story::heard();
+    assert_eq!(story.hears(1, Word::Ended(Evidence::Graceful)), vec![Effect::Reconnect]);
+    assert_eq!((story.prober.opinion(), story.prober.in_flight.is_none()), (Opinion::Up, true));
+}
+
+#[test]
+fn trouble_of_our_own_and_silence_on_a_stream_are_left_to_the_probes() {
+    for evidence in [Evidence::Ours(Ours::NoDescriptors), SILENCE] {
+        assert_eq!(Story::heard().hears(1, Word::Ended(evidence)), vec![]);
+    }
+}
+
+#[test]
+fn a_node_without_a_watch_is_probed_as_ever_and_asked_again_once_its_connection_was_made_anew() {
+    let mut story = Story::heard();
+    assert_eq!(story.hears(1, UNOFFERED), vec![]);
+    let serves = Effect::Report { opinion: Opinion::Up, evidence: Evidence::Serving };
+    for _ in 0..100 {
+        story.later(750);
+        assert_eq!(story.probed(Evidence::Serving), vec![serves]);
+    }
+    let _ = story.probed(Evidence::Hard(Hard::Reset));
+    assert_eq!(story.answer(Evidence::Serving), vec![serves, Effect::Watch { number: 2 }]);
+}
+
+#[test]
+fn a_frozen_node_goes_down_by_the_probes_that_it_misses_and_its_stream_goes_with_its_connection() {
+    let mut story = Story::heard();
+    let _ = story.due();
+    (0..2).for_each(|_| drop(story.answer(SILENCE)));
+    assert!(story.prober.is_watching());
+    let down = Effect::Report { opinion: Opinion::Down, evidence: SILENCE };
+    assert_eq!(story.answer(SILENCE), vec![Effect::Reconnect, down]);
+    assert!(!story.prober.is_watching());
+    assert_eq!(story.hears(1, Word::Says(Evidence::Serving)), vec![], "a word from the old stream");
+}
+
+#[test]
+fn the_stream_of_a_node_that_refuses_is_closed_and_a_new_one_is_opened_by_its_first_answer() {
+    let mut story = Story::heard();
+    let _ = story.probed(REFUSED);
+    let down = Effect::Report { opinion: Opinion::Down, evidence: REFUSED };
+    assert_eq!(story.answer(REFUSED), vec![Effect::Unwatch, down], "else a node that stops politely waits for us");
+    let back = Effect::Report { opinion: Opinion::Down, evidence: Evidence::Serving };
+    assert_eq!(story.probed(Evidence::Serving), vec![back, Effect::Watch { number: 2 }]);
+}
+
+#[test]
+fn rounds_know_no_watch() {
+    let mut prober = Prober::new(Thresholds { fall: 1, rise: 1, first: 1, window: 1 }, TIMEOUT, None).watching(true);
+    let _ = prober.round(Timestamp::default(), Evidence::Serving);
+    assert!(!prober.is_watching());
+}

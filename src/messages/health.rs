@@ -74,6 +74,8 @@ pub struct NodeHealth {
     pub window: Vec<bool>,
     /// What its traffic says; `None` if that is not counted.
     pub traffic: Option<TrafficHealth>,
+    /// Whether a stream is open by which the node says by itself how it is.
+    pub watched: bool,
 }
 
 /// To the HealthManager: a heartbeat is due; in profile `praefect`, a round.

@@ -5,7 +5,7 @@
 //! | [`health::ProbeNow`] | HealthManager, anybody | a node | - | mailbox 16; the probe under way answers for all |
 //! | [`health::CheckHealth`] | anybody | a node | the outcome of a probe | mailbox 16; 256 waiting |
 //! | [`health::RunRound`] | HealthManager | a node | - | one per round |
-//! | [`health::NodeReport`] | a node | HealthManager | - | one per probe; mailbox 4,096 |
+//! | [`health::NodeReport`] | a node | HealthManager | - | one per probe; mailbox as many as nodes, and 64 |
 //! | [`health::RoundReport`] | a node | HealthManager | - | one per node and round |
 //! | [`health::GetNodeHealth`] | anybody | a node | [`health::NodeHealth`] | mailbox 16 |
 //! | [`health::Tick`] | timer, tests | HealthManager | - | coalesced by the core |

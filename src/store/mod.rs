@@ -40,7 +40,7 @@ use crate::core::{
     settings::Settings,
 };
 use futures_util::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// What every method returns: boxed, for a store is asked a few times a second.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -146,10 +146,13 @@ pub trait RepositoryStore: Send + Sync {
     fn storage_update<'a>(&'a self, node: &'a NodeId, change: StorageChange) -> Answer<'a, ()>;
 }
 
+/// How long a count of all repositories may take: a million took some 12 s on two busy processors, and nobody routes by it.
+pub const COUNT_LIMIT: Duration = Duration::from_secs(30);
+
 /// What is counted over all repositories. It reads them all, so it is for metrics, now and then, and for no lookup.
 pub trait CensusStore: Send + Sync {
     /// Every repository, counted by virtual storage and recorded primary, in that order. `healthy` is what the quorum
-    /// holds healthy.
+    /// holds healthy. It may take up to [`COUNT_LIMIT`], after which it ends with a timeout.
     fn repositories_count<'a>(&'a self, healthy: &'a BTreeSet<NodeId>) -> Answer<'a, Vec<RepositoriesCount>>;
 }
 

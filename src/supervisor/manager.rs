@@ -55,12 +55,12 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// Names become nodes, in order of configuration.
     fn paired(&self, names: &shard::Shard) -> Result<Shard<C>, Error> {
-        let nodes = self.nodes();
-        let here = || nodes.iter().filter(|node| node.node().virtual_storage == names.virtual_storage);
+        let nodes = self.inner.nodes.borrow();
+        let primary = NodeId::new(names.virtual_storage.clone(), names.primary.clone());
         let not_here = || Error::PrimaryNotHealthy { storage: names.primary.clone(), epoch: names.epoch };
         Ok(Shard {
-            primary: here().find(|node| *node.storage() == names.primary).cloned().ok_or_else(not_here)?,
-            secondaries: here().filter(|node| names.secondaries.contains(node.storage())).cloned().collect(),
+            primary: nodes.node(&primary).cloned().ok_or_else(not_here)?,
+            secondaries: nodes.named(&names.virtual_storage, &names.secondaries),
             epoch: names.epoch,
         })
     }
@@ -77,13 +77,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             Ok(_) | Err(Error::RepositoryNotFound) => return self.healthy_primary(target).await,
             Err(error) => return Err(error),
         };
-        let nodes = self.nodes();
-        let up = nodes.iter().filter(|handle| {
-            handle.node().virtual_storage == found.virtual_storage
-                && found.storages.contains(handle.storage())
-                && handle.is_healthy()
-        });
-        let up: Vec<&NodeHandle<C>> = up.collect();
+        let mut up = self.inner.nodes.borrow().named(&found.virtual_storage, found.storages.iter());
+        up.retain(NodeHandle::is_healthy);
         let lot = usize::try_from((self.lot)() >> 32).unwrap_or(0).checked_rem(up.len()).unwrap_or(0);
         match up.get(lot) {
             Some(handle) => Ok(self.routed(handle)),

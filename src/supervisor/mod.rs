@@ -11,8 +11,10 @@ mod nodes;
 mod open;
 mod reload;
 mod repositories;
+mod roster;
 mod storages;
 mod synced;
+mod watchers;
 mod watching;
 mod wiring;
 
@@ -45,6 +47,7 @@ use crate::{
 };
 use actix::prelude::*;
 use gate::Gate;
+use roster::Roster;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, Semaphore, watch},
@@ -75,8 +78,7 @@ struct Inner<C> {
     cells: Arc<Cells>,
     /// What it works by now.
     config: watch::Sender<Arc<Config>>,
-    /// In order of configuration.
-    nodes: watch::Sender<Arc<[NodeHandle<C>]>>,
+    nodes: watch::Sender<Roster<C>>,
     /// Held by a reload from beginning to end.
     wires: Mutex<reload::Wires<C>>,
     guardian: Addr<Guardian>,
@@ -224,10 +226,11 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// [`GetHealthyNodes`]: crate::messages::health::GetHealthyNodes
     #[must_use]
     pub fn healthy_nodes(&self) -> HealthyNodes {
+        let up = Arc::clone(&self.inner.cells.local.borrow());
         let mut all = BTreeMap::<_, Vec<_>>::new();
         for node in self.nodes().iter() {
             let here = all.entry(node.node().virtual_storage.clone()).or_default();
-            here.extend(node.is_healthy().then(|| node.storage().clone()));
+            here.extend(up.contains(node.node()).then(|| node.storage().clone()));
         }
         HealthyNodes(all)
     }
@@ -247,13 +250,13 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Every configured node, in order of configuration. A reload changes which they are.
     #[must_use]
     pub fn nodes(&self) -> Arc<[NodeHandle<C>]> {
-        Arc::clone(&self.inner.nodes.borrow())
+        Arc::clone(self.inner.nodes.borrow().all())
     }
 
     /// One node; `None` if it is not configured here.
     #[must_use]
     pub fn node(&self, node: &NodeId) -> Option<NodeHandle<C>> {
-        self.inner.nodes.borrow().iter().find(|handle| handle.node() == node).cloned()
+        self.inner.nodes.borrow().node(node).cloned()
     }
 
     /// What this supervisor works by now: what it was started with, or the last reload.

@@ -8,29 +8,28 @@
 //! No healthy node loses its votes. Those that stay keep their actor, window and vote, also under another address, until
 //! something is seen there; the rows of those that come and go are changed under the same incarnation.
 
-use super::{Inner, Supervisor, electing, too_slow_for, wiring};
+use super::{
+    Inner, Supervisor, electing,
+    nodes::{self, Opened, Wire},
+    roster::Roster,
+    too_slow_for,
+    watchers::Watchers,
+};
 use crate::{
-    actors::{Change, HealthManagerConfig, NodeHandle, NodeNames, Reconfigure, Relay},
+    actors::NodeNames,
     config::{Config, ConfigError},
     core::ids::NodeId,
     error::Error,
-    supervisor::nodes::{self, Neighbours, Opened, Wire},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
-
-/// How long one actor may take to hear of it. One that takes longer is being rebuilt, and hears of it then.
-const PATIENCE: Duration = Duration::from_secs(1);
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::watch;
 
 /// What a reload changes, and holds while it does.
 pub(super) struct Wires<C> {
     pub(super) nodes: BTreeMap<NodeId, Wire<C>>,
     /// Whom the elector knows.
     pub(super) names: watch::Sender<NodeNames>,
-    pub(super) neighbours: Neighbours,
-    /// What the HealthManager is built from, as often as need be.
-    pub(super) manager: watch::Sender<HealthManagerConfig>,
-    pub(super) reconfigure: Relay<Reconfigure<HealthManagerConfig>>,
+    pub(super) watchers: Watchers,
 }
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
@@ -71,44 +70,24 @@ impl<C: Clone + Send + Sync + 'static> Inner<C> {
     }
 
     async fn apply(&self, wires: &mut Wires<C>, config: Config, opened: Vec<Opened<C>>) -> Result<(), Error> {
-        let in_rounds = wires.neighbours.in_rounds;
-        let (mut told, mut change) = (Vec::new(), Change { add: Vec::new(), remove: Vec::new() });
-        let mut moved: BTreeMap<NodeId, Opened<C>> = BTreeMap::new();
-        for opened in opened {
-            if wires.nodes.contains_key(&opened.node) {
-                moved.insert(opened.node.clone(), opened);
-            } else {
-                let (wire, child) = Wire::new(opened, &config, &self.cells, &wires.neighbours);
-                wires.nodes.insert(wire.watched.node.clone(), wire);
-                change.add.push(child);
-            }
+        let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
+        let following = wires.watchers.follow(&config, &order, opened.iter().map(Opened::found).collect());
+        let mut opened: BTreeMap<NodeId, _> = opened.into_iter().map(|one| (one.node.clone(), one)).collect();
+        let mut before = std::mem::take(&mut wires.nodes);
+        for node in &order {
+            let wire = match (before.remove(node), opened.remove(node)) {
+                (Some(mut wire), moved) => {
+                    wire.change(&config, moved);
+                    wire
+                }
+                (None, Some(added)) => Wire::new(added, &config, &self.cells, &wires.watchers),
+                (None, None) => continue,
+            };
+            wires.nodes.insert(node.clone(), wire);
         }
-        let wanted: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
-        wires.nodes.retain(|node, wire| {
-            let stays = wanted.contains(node);
-            if !stays {
-                change.remove.push(wire.child.clone());
-            }
-            stays
-        });
-        for (node, wire) in &mut wires.nodes {
-            told.push(wire.change(&config, &wires.neighbours, moved.remove(node)));
-        }
-        let manager = wiring::followed(&wires.manager.borrow(), &config, in_rounds, &wanted, &wires.nodes);
-        wires.manager.send_replace(manager.clone());
         wires.names.send_replace(electing::names(&config));
-        self.nodes.send_replace(handles(&wanted, &wires.nodes));
+        self.nodes.send_replace(Roster::new(&order, &wires.nodes));
         self.config.send_replace(Arc::new(config));
-        // The HealthManager first: it does not listen to actors whose node it does not watch yet.
-        let _ = timeout(PATIENCE, wires.reconfigure.send(Reconfigure(manager))).await;
-        for (actor, spec) in told {
-            let _ = timeout(PATIENCE, actor.send(spec)).await;
-        }
-        self.guardian.send(change).await.map_err(|_| Error::Stopped)
+        following.tell(&self.guardian).await
     }
-}
-
-/// The handles in order of configuration.
-pub(super) fn handles<C: Clone>(order: &[NodeId], nodes: &BTreeMap<NodeId, Wire<C>>) -> Arc<[NodeHandle<C>]> {
-    order.iter().filter_map(|node| nodes.get(node)).map(|wire| wire.handle.clone()).collect()
 }

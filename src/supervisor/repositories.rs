@@ -16,12 +16,12 @@ use crate::{
     },
     error::Error,
     store::{
-        Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused, RepositoriesCount,
-        StoreError,
+        COUNT_LIMIT, Created, Deleted, ElectionSnapshot, NewRepository, Outcome, PrimaryChange, Refused,
+        RepositoriesCount, StoreError,
     },
     telemetry,
 };
-use std::{collections::BTreeSet, future::Future};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 
 /// How often a change is tried whose facts moved, or whose era did, before the caller hears `Contended`.
 const ROUNDS_MAX: u32 = 3;
@@ -165,7 +165,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
 
     /// Counts all repositories by primary, and those that nobody could lead now, and tells the meter. It reads them all:
     /// call it once a minute or so, never on a scrape (Praefect's collectors did, and starved its health checks). However
-    /// often it is called, one count runs at a time. Errors: [`Error::Busy`] while one runs; [`Error::StoreUnavailable`]
+    /// often it is called, one count runs at a time, for half a minute at most
+    /// ([`COUNT_LIMIT`], whatever `request_timeout` is). Errors: [`Error::Busy`] while one runs; [`Error::StoreUnavailable`]
     /// and [`Error::Timeout`], after which the meter shows no numbers rather than old ones.
     pub async fn repositories_count(&self) -> Result<Vec<RepositoriesCount>, Error> {
         let Ok(_turn) = self.inner.counting.try_acquire() else { return Err(Error::Busy) };
@@ -173,7 +174,10 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         let known = consensus.iter().flat_map(|consensus| &consensus.nodes);
         let healthy = known.filter(|(_, known)| known.verdict == Verdict::Healthy).map(|(node, _)| node.clone());
         let healthy: BTreeSet<NodeId> = healthy.collect();
-        let counts = self.within(self.inner.store.repositories_count(&healthy)).await;
+        // A little more than the store itself allows, whose error says more.
+        let limit = COUNT_LIMIT.saturating_add(Duration::from_secs(1));
+        let counts = tokio::time::timeout(limit, self.inner.store.repositories_count(&healthy)).await;
+        let counts = counts.map_err(|_| Error::Timeout(limit)).and_then(|counted| counted.map_err(Error::from));
         if let Err(error) = &counts {
             telemetry::counting_failed(error);
         }

@@ -1,122 +1,35 @@
 //! Health without the rest: node actors and a HealthManager, from a set of probes and a store.
 
-use super::{settled, too_slow_for};
+use super::{
+    settled, too_slow_for,
+    watchers::{Found, Watchers, Watching},
+};
 use crate::{
-    actors::{
-        Cells, ChildSpec, ElectorConfig, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell, NodeSpec,
-        Relay, WatchedNode, healthy_nodes, works_in_rounds,
-    },
-    config::{Config, ConfigError},
+    actors::{Cells, ElectorConfig, Guardian, Relay, healthy_nodes},
+    config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
         evidence::Evidence,
         ids::{NodeId, SupervisorName, Voter},
         monitor::SettingsInForce,
         prober::Via,
-        settings::Settings,
     },
     error::Error,
     messages::{
         control::{Leave, StopAll},
-        health::{CheckHealth, GetNodeHealth, HealthyNodes, Tick},
+        health::{HealthyNodes, Tick},
     },
     store::{ElectionStore, HealthStore},
-    telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
-    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
+    telemetry::Meter,
+    transport::{HealthProbe, TrafficErrors, Words},
 };
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
-
-/// What is needed to watch nodes and to vote on them.
-pub(super) struct Watching<'a> {
-    pub(super) config: &'a Config,
-    pub(super) name: SupervisorName,
-    pub(super) settings: &'a Settings,
-    pub(super) cells: &'a Arc<Cells>,
-    pub(super) store: Arc<dyn HealthStore>,
-    pub(super) latency: Arc<dyn LatencyRecorder>,
-    pub(super) meter: Meter,
-}
-
-/// A node to watch: how it is probed, where its failed traffic is recorded, and how its actor will be reached.
-pub(super) struct Watched {
-    pub(super) node: NodeId,
-    pub(super) probe: Arc<dyn HealthProbe>,
-    pub(super) traffic: TrafficErrors,
-    pub(super) health: Relay<GetNodeHealth>,
-    pub(super) check: Relay<CheckHealth>,
-}
-
-/// Actors that watch, not started yet, and how they will be reached.
-#[derive(Default)]
-pub(super) struct Watchers {
-    pub(super) children: Vec<ChildSpec>,
-    pub(super) tick: Relay<Tick>,
-    pub(super) leave: Relay<Leave>,
-}
-
-impl Watching<'_> {
-    pub(super) fn of(self, nodes: Vec<Watched>) -> Watchers {
-        let Watching { config, name, settings, cells, store, latency, meter } = self;
-        let rounds = works_in_rounds(settings.profile);
-        let (reports, round_reports) = (Relay::vacant(), Relay::vacant());
-        let (mut watchers, mut watched) = (Watchers::default(), Vec::new());
-        for Watched { node, probe: probes, traffic, health, check } in nodes {
-            let (probe, round) = (Relay::vacant(), Relay::vacant());
-            watched.push(WatchedNode { node: node.clone(), probe: probe.clone(), round: round.clone() });
-            let spec = NodeSpec {
-                probe: MeteredProbe::around(probes, &node, &meter),
-                node,
-                thresholds: config.health.thresholds,
-                timeout: config.health.timeout,
-                interval: (!rounds).then_some(config.health.interval),
-                bootstrap_interval: config.health.bootstrap_interval,
-                reports: reports.clone(),
-                rounds: round_reports.clone(),
-                errors: config.health.errors,
-                traffic,
-                latency: Arc::clone(&latency),
-                cell: NodeCell::default(),
-            };
-            let label = format!("node {}", spec.node);
-            watchers.children.push(ChildSpec::new(
-                label,
-                move || NodeActor::new(spec.clone()),
-                move |address: &Addr<NodeActor>| {
-                    probe.set(address.clone().recipient());
-                    round.set(address.clone().recipient());
-                    health.set(address.clone().recipient());
-                    check.set(address.clone().recipient());
-                },
-            ));
-        }
-        let manager = HealthManagerConfig {
-            name,
-            address: config.listen.clone(),
-            heartbeat: Some(if rounds { config.health.interval } else { config.heartbeat }),
-            // One call that hangs must not be a whole lapse.
-            store_timeout: config.request_timeout.min(settings.voter_ttl / 2),
-            round_timeout: config.health.timeout,
-            store,
-            cells: Arc::clone(cells),
-            nodes: watched,
-        };
-        let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
-        watchers.children.push(ChildSpec::new(
-            HEALTH_MANAGER,
-            move || HealthManager::new(manager.clone()).metered(meter.clone()),
-            move |address: &Addr<HealthManager>| {
-                tick.set(address.clone().recipient());
-                leave.set(address.clone().recipient());
-                reports.set(address.clone().recipient());
-                round_reports.set(address.clone().recipient());
-            },
-        ));
-        watchers
-    }
-}
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
 /// A probe for each node: all that is needed to watch nodes, vote on them and elect, without a [`Supervisor`].
 ///
@@ -148,6 +61,15 @@ pub struct HealthClients {
 #[derive(Clone)]
 struct Client(Arc<watch::Sender<Arc<dyn HealthProbe>>>);
 
+impl Client {
+    fn new(probe: Arc<dyn HealthProbe>) -> Self {
+        Self(Arc::new(watch::Sender::new(probe)))
+    }
+    fn found(&self, node: &NodeId) -> Found {
+        Found { node: node.clone(), probe: Arc::new(self.clone()), traffic: TrafficErrors::default() }
+    }
+}
+
 impl HealthProbe for Client {
     fn check(&self, via: Via, timeout: Duration) -> BoxFuture<'static, Evidence> {
         self.0.borrow().check(via, timeout)
@@ -155,12 +77,17 @@ impl HealthProbe for Client {
     fn reconnect(&self) {
         self.0.borrow().reconnect();
     }
+    fn watch(&self) -> Words {
+        let mut client = self.0.subscribe();
+        let words = client.borrow_and_update().watch();
+        // What replaces it has words of its own.
+        words.until(async move { drop(client.changed().await) })
+    }
 }
 
 impl FromIterator<(NodeId, Arc<dyn HealthProbe>)> for HealthClients {
     fn from_iter<I: IntoIterator<Item = (NodeId, Arc<dyn HealthProbe>)>>(clients: I) -> Self {
-        let client = |(node, probe)| (node, Client(Arc::new(watch::Sender::new(probe))));
-        Self { clients: clients.into_iter().map(client).collect(), meter: Meter::default() }
+        clients.into_iter().fold(Self::default(), |all, (node, probe)| all.with(node, probe))
     }
 }
 
@@ -169,6 +96,22 @@ impl HealthClients {
     #[must_use]
     pub fn metered(self, meter: Meter) -> Self {
         Self { meter, ..self }
+    }
+
+    /// The same clients and this one, in the place of the node's former one if there is one. Whoever watches already
+    /// follows with [`HealthWatch::reload`].
+    #[must_use]
+    pub fn with(mut self, node: NodeId, probe: Arc<dyn HealthProbe>) -> Self {
+        self.clients.insert(node, Client::new(probe));
+        self
+    }
+
+    /// The same clients without this node's, if there is one. Whoever watches already follows with
+    /// [`HealthWatch::reload`].
+    #[must_use]
+    pub fn without(mut self, node: &NodeId) -> Self {
+        self.clients.remove(node);
+        self
     }
 
     /// Probes this node in another way from now on, wherever these clients are used: the next probe takes the new one.
@@ -182,24 +125,22 @@ impl HealthClients {
     }
 
     /// Starts a node actor for each client and a HealthManager, which registers and votes. Of the configuration `name`,
-    /// `listen`, `health`, `heartbeat`, `request_timeout` and `settings` are used; the nodes are those of the clients.
+    /// `listen`, `health`, `heartbeat`, `start_timeout`, `request_timeout` and `settings` are used; the nodes are those of
+    /// the clients.
     ///
     /// Must be called inside an actix system. Errors: [`Error::Config`], [`Error::StoreUnavailable`],
     /// [`Error::NotReady`] if the store does not answer within `start_timeout`.
     pub async fn start(&self, config: &Config, store: Arc<dyn HealthStore>) -> Result<HealthWatch, Error> {
+        let problems = problems(config);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems }.into());
+        }
         let name = super::wiring::supervisor_name(config)?;
         let stored = settled(config, store.as_ref()).await?;
         if let Some(problem) = too_slow_for(config.heartbeat, &stored.settings) {
             return Err(ConfigError { problems: vec![problem] }.into());
         }
         let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-        let watched = self.clients.iter().map(|(node, client)| Watched {
-            node: node.clone(),
-            probe: Arc::new(client.clone()),
-            traffic: TrafficErrors::default(),
-            health: Relay::vacant(),
-            check: Relay::vacant(),
-        });
         let watching = Watching {
             config,
             name: name.clone(),
@@ -209,10 +150,37 @@ impl HealthClients {
             latency: Arc::new(()),
             meter: self.meter.clone(),
         };
-        let Watchers { children, tick, leave } = watching.of(watched.collect());
+        let found = self.clients.iter().map(|(node, client)| client.found(node));
+        let (watchers, children) = watching.of(found.collect());
+        let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
+        let running = Running { clients: self.clients.clone(), config: used(config), watchers };
         let guardian = Guardian::new(children).metered(self.meter.clone()).start();
-        Ok(HealthWatch { name, limit: config.request_timeout, cells, guardian, tick, leave })
+        let running = Arc::new(Mutex::new(running));
+        Ok(HealthWatch { name, limit: config.request_timeout, cells, guardian, tick, leave, running })
     }
+}
+
+/// What is used here of a configuration; the rest as it is by default.
+fn used(config: &Config) -> Config {
+    let usual = Config::new(config.settings.profile, "");
+    Config {
+        name: config.name.clone(),
+        listen: config.listen.clone(),
+        health: config.health.clone(),
+        heartbeat: config.heartbeat,
+        start_timeout: config.start_timeout,
+        request_timeout: config.request_timeout,
+        settings: config.settings.clone(),
+        ..usual
+    }
+}
+
+/// What is wrong with what is used here of a configuration.
+fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = used(config).validate().err().map(|error| error.problems).unwrap_or_default();
+    // The nodes are those of the clients.
+    problems.retain(|problem| problem.key != "virtual_storage");
+    problems
 }
 
 /// Nodes under watch. Dropping it ends its actors without a goodbye: its votes lapse.
@@ -223,9 +191,55 @@ pub struct HealthWatch {
     guardian: Addr<Guardian>,
     tick: Relay<Tick>,
     leave: Relay<Leave>,
+    /// Held by a reload from beginning to end.
+    running: Arc<Mutex<Running>>,
+}
+
+/// What a watch works by now.
+struct Running {
+    clients: BTreeMap<NodeId, Client>,
+    config: Config,
+    watchers: Watchers,
 }
 
 impl HealthWatch {
+    /// Follows other clients and another configuration, as [`Supervisor::reload`](crate::Supervisor::reload) does: an
+    /// added node is probed at once, a removed one loses its votes, and one whose client is the same keeps its window and
+    /// its votes. The clients are told apart by where they come from, so make the new ones of those that are used:
+    /// `clients.clone().with(...)`. Their meter stays the first one's.
+    ///
+    /// All or nothing: with [`Error::Config`], which tells every reason, nothing was changed. Other errors:
+    /// [`Error::Stopped`], [`Error::Superseded`]. A reload that is under way is waited for.
+    pub async fn reload(&self, clients: &HealthClients, config: &Config) -> Result<(), Error> {
+        let mut running = Arc::clone(&self.running).lock_owned().await;
+        if let Some(end) = *self.cells.ended.borrow() {
+            return Err(super::ended_as(end));
+        }
+        let config = used(config);
+        let mut problems = problems(&config);
+        problems.extend(running.config.not_live(&config));
+        problems.extend(too_slow_for(config.heartbeat, &self.cells.settings.borrow().settings));
+        if !problems.is_empty() {
+            return Err(ConfigError { problems }.into());
+        }
+        let is_new = |node: &NodeId, client: &Client| {
+            running.clients.get(node).is_none_or(|known| !Arc::ptr_eq(&known.0, &client.0))
+        };
+        let fresh = clients.clients.iter().filter(|(node, client)| is_new(node, client));
+        let fresh: Vec<Found> = fresh.map(|(node, client)| client.found(node)).collect();
+        let order: Vec<NodeId> = clients.clients.keys().cloned().collect();
+        let following = running.watchers.follow(&config, &order, fresh);
+        (running.clients, running.config) = (clients.clients.clone(), config);
+        let guardian = self.guardian.clone();
+        // In a task of its own, so that a caller who gives up does not leave it half-way.
+        let telling = tokio::spawn(async move {
+            let told = following.tell(&guardian).await;
+            drop(running);
+            told
+        });
+        telling.await.map_err(|_| Error::Stopped)?
+    }
+
     /// Who is up as this watcher itself sees it, as the HealthManager says it: a virtual storage without a node that is up
     /// has no key.
     #[must_use]

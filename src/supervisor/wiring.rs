@@ -4,13 +4,15 @@ use super::{
     Inner,
     electing::{self, Electing},
     gate::Gate,
-    nodes::{self, Neighbours, Wire},
-    reload::{Wires, handles},
+    nodes::{self, Opened, Wire},
+    reload::Wires,
+    roster::Roster,
+    watchers::Watching,
 };
 use crate::{
     actors::{
-        Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, HealthManager, HealthManagerConfig,
-        Notifier, Relay, Subscribers, SyncedTable, works_in_rounds,
+        Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, Notifier, Relay, Subscribers,
+        SyncedTable,
     },
     config::{Config, ConfigError, Problem},
     core::{
@@ -19,7 +21,7 @@ use crate::{
     },
     error::Error,
     store::{Store, StoredSettings},
-    telemetry::{HEALTH_MANAGER, Meter},
+    telemetry::Meter,
     transport::Transport,
 };
 use actix::prelude::*;
@@ -59,47 +61,21 @@ pub(super) fn wire<T: Transport>(
     let meter = ports.meter;
     let name = supervisor_name(&config)?;
     let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings.clone() });
-    let in_rounds = works_in_rounds(stored.settings.profile);
-    let (tick, leave, subscribe) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
-    let (elector, shards) = (Relay::vacant(), Relay::vacant());
-    let (reports, rounds) = (Relay::vacant(), Relay::vacant());
-    let neighbours =
-        Neighbours { reports, rounds, in_rounds, latency: ports.transport.latency(), meter: meter.clone() };
-
-    let (mut children, mut running) = (Vec::new(), BTreeMap::new());
-    for opened in opened {
-        let (wire, child) = Wire::new(opened, &config, &cells, &neighbours);
-        running.insert(wire.watched.node.clone(), wire);
-        children.push(child);
-    }
-    let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
-    let manager = HealthManagerConfig {
+    let (subscribe, elector, shards) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
+    let watching = Watching {
+        config: &config,
         name: name.clone(),
-        address: config.listen.clone(),
-        heartbeat: None,
-        // One call that hangs must not be a whole lapse.
-        store_timeout: config.request_timeout.min(stored.settings.voter_ttl / 2),
-        round_timeout: config.health.timeout,
+        settings: &stored.settings,
+        cells: &cells,
         store: ports.store.clone(),
-        cells: Arc::clone(&cells),
-        nodes: Vec::new(),
+        latency: ports.transport.latency(),
+        meter: meter.clone(),
     };
-    let manager = watch::Sender::new(followed(&manager, &config, in_rounds, &order, &running));
-    let (built_from, reconfigure) = (manager.subscribe(), Relay::vacant());
-    let (reports, rounds) = (neighbours.reports.clone(), neighbours.rounds.clone());
-    let places = (tick.clone(), leave.clone(), reports, rounds, reconfigure.clone());
-    let beats = meter.clone();
-    children.push(ChildSpec::new(
-        HEALTH_MANAGER,
-        move || HealthManager::new(built_from.borrow().clone()).metered(beats.clone()),
-        move |address: &Addr<HealthManager>| {
-            places.0.set(address.clone().recipient());
-            places.1.set(address.clone().recipient());
-            places.2.set(address.clone().recipient());
-            places.3.set(address.clone().recipient());
-            places.4.set(address.clone().recipient());
-        },
-    ));
+    let (watchers, mut children) = watching.of(opened.iter().map(Opened::found).collect());
+    let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
+    let wire = |opened: Opened<_>| (opened.node.clone(), Wire::new(opened, &config, &cells, &watchers));
+    let running: BTreeMap<NodeId, Wire<_>> = opened.into_iter().map(wire).collect();
+    let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     let skips = meter.clone();
     children.push(ChildSpec::new(
@@ -136,8 +112,8 @@ pub(super) fn wire<T: Transport>(
         store: ports.store,
         transport: Arc::new(ports.transport),
         cells,
-        nodes: watch::Sender::new(handles(&order, &running)),
-        wires: Mutex::new(Wires { nodes: running, names, neighbours, manager, reconfigure }),
+        nodes: watch::Sender::new(Roster::new(&order, &running)),
+        wires: Mutex::new(Wires { nodes: running, names, watchers }),
         config: watch::Sender::new(Arc::new(config)),
         guardian: Guardian::new(children).metered(meter.clone()).start(),
         gate: Gate::new(),
@@ -151,21 +127,6 @@ pub(super) fn wire<T: Transport>(
         synced,
         cluster: stored.cluster,
     })
-}
-
-/// What the HealthManager works by under a configuration: its times, and who is watched, in order of configuration.
-pub(super) fn followed<C>(
-    before: &HealthManagerConfig,
-    config: &Config,
-    in_rounds: bool,
-    order: &[NodeId],
-    running: &BTreeMap<NodeId, Wire<C>>,
-) -> HealthManagerConfig {
-    let mut manager = before.clone();
-    manager.heartbeat = Some(if in_rounds { config.health.interval } else { config.heartbeat });
-    manager.round_timeout = config.health.timeout;
-    manager.nodes = order.iter().filter_map(|node| running.get(node)).map(|wire| wire.watched.clone()).collect();
-    manager
 }
 
 /// An error with everything beneath it, in one line.

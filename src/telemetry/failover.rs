@@ -38,6 +38,11 @@ impl Failing {
         }
     }
 
+    /// Nobody probes the node any more.
+    pub(super) fn forget(&self, node: &NodeId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+    }
+
     /// How long the node has failed, if this is the first successor since it began to. Its other repositories are
     /// elected when somebody asks, which may be hours later and is no measure of anything.
     pub(super) fn succeeded(&self, node: &NodeId) -> Option<Duration> {

@@ -3,7 +3,7 @@
 use super::Meter;
 use crate::{
     core::{evidence::Evidence, ids::NodeId, prober::Via},
-    transport::HealthProbe,
+    transport::{HealthProbe, Words},
 };
 use futures_util::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
@@ -38,5 +38,8 @@ impl HealthProbe for MeteredProbe {
     }
     fn reconnect(&self) {
         self.inner.reconnect();
+    }
+    fn watch(&self) -> Words {
+        self.inner.watch()
     }
 }

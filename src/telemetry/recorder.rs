@@ -152,6 +152,15 @@ impl Meter {
         }
     }
 
+    /// A node is not watched any more: what is known of it alone is taken away. What the quorum says of it goes with the
+    /// last vote.
+    pub(crate) fn watched_no_more(&self, node: &NodeId) {
+        let Some(Heard { recorder: to, failing }) = self.0.as_deref() else { return };
+        failing.forget(node);
+        to.forget(&metrics::NODE_LAST_HEALTHCHECK_UP, &names(node));
+        to.forget(&metrics::PRIMARIES, &names(node));
+    }
+
     pub(crate) fn read_routed(&self, node: &NodeId) {
         let Some(to) = self.to() else { return };
         to.count(&metrics::READ_DISTRIBUTION, &names(node), 1);

@@ -9,7 +9,7 @@ use crate::{
         prober::Via,
     },
     messages::health::{CheckHealth, GetNodeHealth, NodeHealth},
-    transport::{HealthProbe, Link, NodeAddress, TrafficErrors},
+    transport::{HealthProbe, Link, NodeAddress, TrafficErrors, Words},
 };
 use actix::prelude::*;
 use futures_util::future::BoxFuture;
@@ -113,7 +113,7 @@ impl Handler<GetNodeHealth> for Behind {
     type Result = NodeHealth;
     fn handle(&mut self, _: GetNodeHealth, _: &mut Context<Self>) -> NodeHealth {
         let (up, opinion, evidence) = self.is();
-        NodeHealth { opinion, evidence: Some(evidence), window: vec![up], traffic: None }
+        NodeHealth { opinion, evidence: Some(evidence), window: vec![up], traffic: None, watched: false }
     }
 }
 
@@ -125,4 +125,7 @@ impl HealthProbe for NoProbe {
         Box::pin(async { Evidence::Hard(Hard::Refused) })
     }
     fn reconnect(&self) {}
+    fn watch(&self) -> Words {
+        Words::none_offered()
+    }
 }

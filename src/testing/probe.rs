@@ -6,16 +6,20 @@ use crate::{
         error_tracker::Traffic,
         evidence::{Evidence, Soft},
         prober::Via,
+        watching::Word,
     },
-    transport::{DialError, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport},
+    transport::{DialError, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport, Words},
 };
-use futures_util::future::BoxFuture;
+use futures_util::{future::BoxFuture, stream};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+
+/// Words that a scripted node may say before they are heard. More would be a test that floods without end.
+const WORDS: usize = 16_384;
 
 /// How a scripted node behaves from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,7 @@ struct Behaviour {
     fresh: Evidence,
     delay: Duration,
     panics: bool,
+    watchable: bool,
 }
 
 /// One scripted node. Clones are the same node; it serves at once until told otherwise.
@@ -32,17 +37,30 @@ pub struct ScriptedNode {
     behaviour: Arc<watch::Sender<Behaviour>>,
     probes: Arc<watch::Sender<Vec<Via>>>,
     connection: Arc<watch::Sender<u64>>,
+    words: Arc<Mutex<Listeners>>,
     traffic: TrafficErrors,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    opened: usize,
+    streams: Vec<mpsc::Sender<Word>>,
 }
 
 impl Default for ScriptedNode {
     fn default() -> Self {
-        let serving =
-            Behaviour { kept: Evidence::Serving, fresh: Evidence::Serving, delay: Duration::ZERO, panics: false };
+        let serving = Behaviour {
+            kept: Evidence::Serving,
+            fresh: Evidence::Serving,
+            delay: Duration::ZERO,
+            panics: false,
+            watchable: true,
+        };
         Self {
             behaviour: Arc::new(watch::Sender::new(serving)),
             probes: Arc::new(watch::Sender::new(Vec::new())),
             connection: Arc::new(watch::Sender::new(0)),
+            words: Arc::default(),
             traffic: TrafficErrors::default(),
         }
     }
@@ -68,6 +86,33 @@ impl ScriptedNode {
     /// Fails so many real calls of this kind, as if somebody had made them.
     pub fn fails_traffic(&self, kind: Traffic, calls: u32) {
         (0..calls).for_each(|_| self.traffic.record(kind));
+    }
+    /// Offers a watch from now on, or none. Default: it does, and says nothing until told to.
+    pub fn offers_watch(&self, offers: bool) {
+        self.behaviour.send_modify(|now| now.watchable = offers);
+    }
+    /// Says this to whoever listens, by itself. [`Word::Ended`] ends all streams.
+    ///
+    /// # Panics
+    /// If more words than 16,384 were not heard yet.
+    pub fn says(&self, word: Word) {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.streams.retain(|stream| match stream.try_send(word) {
+            Ok(()) => matches!(word, Word::Says(_)),
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => panic!("more than {WORDS} words of a scripted node wait"),
+        });
+    }
+    /// How many listen to what it says by itself.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.streams.iter().filter(|stream| !stream.is_closed()).count()
+    }
+    /// How often somebody began to, whether it was offered or not.
+    #[must_use]
+    pub fn watches(&self) -> usize {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).opened
     }
     /// Over which connections it was probed so far, in order.
     #[must_use]
@@ -102,6 +147,16 @@ impl HealthProbe for ScriptedNode {
     }
     fn reconnect(&self) {
         self.connection.send_modify(|number| *number = number.saturating_add(1));
+    }
+    fn watch(&self) -> Words {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.opened = words.opened.saturating_add(1);
+        if !self.behaviour.borrow().watchable {
+            return Words::none_offered();
+        }
+        let (sender, receiver) = mpsc::channel(WORDS);
+        words.streams.push(sender);
+        Words::new(stream::unfold(receiver, async |mut words| Some((words.recv().await?, words))))
     }
 }
 

@@ -37,7 +37,7 @@
 //! ```
 
 use crate::transport::NodeAddress;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -45,7 +45,10 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{runtime, sync::oneshot};
+use tokio::{
+    runtime,
+    sync::{oneshot, watch},
+};
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -88,6 +91,8 @@ struct Running {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// What it says by itself; `None` if it offers no watch.
+    says: watch::Sender<Option<Health>>,
 }
 
 struct State {
@@ -127,7 +132,8 @@ impl StorageNode {
     #[must_use]
     pub fn start() -> Self {
         let state = State { health: Health::Serving, latency: Duration::ZERO, checks: 0, freeze: false, frozen: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let says = watch::Sender::new(Some(Health::Serving));
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), says });
         let (running, address) = serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &shared);
         Self { address, shared, running: Mutex::new(Some(running)) }
     }
@@ -144,6 +150,19 @@ impl StorageNode {
     /// Says this of itself from now on.
     pub fn reports(&self, health: Health) {
         self.shared.change(|state| state.health = health);
+        self.shared.says.send_modify(|says| *says = says.and(Some(health)));
+    }
+
+    /// Offers a `Watch` from now on, or answers UNIMPLEMENTED. Default: it does. Streams that are open end with it.
+    pub fn offers_watch(&self, offers: bool) {
+        let health = self.shared.state().health;
+        self.shared.says.send_replace(offers.then_some(health));
+    }
+
+    /// How many listen to what it says by itself.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.shared.says.receiver_count()
     }
 
     /// Takes this long for each answer from now on. Default none.
@@ -236,6 +255,16 @@ fn serve(address: SocketAddr, shared: &Arc<Shared>) -> (Running, SocketAddr) {
     }
 }
 
+/// What goes over the wire; `None` for a node without a health service.
+fn serving_status(health: Health) -> Option<ServingStatus> {
+    match health {
+        Health::Serving => Some(ServingStatus::Serving),
+        Health::NotServing => Some(ServingStatus::NotServing),
+        Health::Unknown => Some(ServingStatus::Unknown),
+        Health::NoService => None,
+    }
+}
+
 /// The health service of one node.
 struct Answers(Arc<Shared>);
 
@@ -249,19 +278,25 @@ impl HealthService for Answers {
         };
         tokio::time::sleep(latency).await;
         // What it is when it answers, not when it was asked.
-        let status = match self.0.state().health {
-            Health::Serving => ServingStatus::Serving,
-            Health::NotServing => ServingStatus::NotServing,
-            Health::Unknown => ServingStatus::Unknown,
-            Health::NoService => return Err(Status::unimplemented("this node has no health service")),
-        };
+        let health = self.0.state().health;
+        let status = serving_status(health).ok_or_else(|| Status::unimplemented("this node has no health service"))?;
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 
-    type WatchStream = stream::Empty<Result<HealthCheckResponse, Status>>;
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
     async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("this node answers Check only"))
+        let mut says = self.0.says.subscribe();
+        if says.borrow().and_then(serving_status).is_none() {
+            return Err(Status::unimplemented("this node answers Check only"));
+        }
+        says.mark_changed();
+        let words = stream::unfold(says, async |mut says| {
+            says.changed().await.ok()?;
+            let status = says.borrow_and_update().and_then(serving_status)?;
+            Some((Ok(HealthCheckResponse { status: status.into() }), says))
+        });
+        Ok(Response::new(Box::pin(words)))
     }
 }
 

@@ -14,10 +14,12 @@ mod address;
 pub mod grpc;
 mod latency;
 mod traffic;
+mod words;
 
 pub use address::{DNS_PORT, InvalidAddress, NodeAddress, Place};
 pub use latency::LatencyRecorder;
 pub use traffic::{ByName, MethodClassifier, TrafficErrors};
+pub use words::Words;
 
 use crate::{
     config::{HealthConfig, Secret},
@@ -146,6 +148,9 @@ pub trait HealthProbe: Send + Sync {
     /// Replaces the kept connection: a half-open one never heals by itself. Calls that are under way on the old one go
     /// on; new ones take the new one.
     fn reconnect(&self);
+    /// What the node says by itself from now on, over the kept connection; [`Words::none_offered`] if it never does. Never
+    /// waits, and ends at the latest with that connection.
+    fn watch(&self) -> Words;
 }
 
 /// Opens links to nodes.

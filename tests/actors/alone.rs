@@ -1,11 +1,12 @@
 //! HealthManager and elector from a set of probes and a store, without a supervisor.
 
-use crate::world::{LIMIT, World, node, path, storage, vs};
+use crate::world::{LIMIT, World, ms, node, path, storage, vs};
 use actix::Actor;
 use quorate::{
-    HealthClients,
+    Error, HealthClients,
     actors::PerRepositoryElector,
     core::{
+        consensus::Opinion,
         evidence::{Evidence, Hard},
         quorum::Verdict,
         settings::Profile,
@@ -59,6 +60,64 @@ async fn a_probe_is_replaced_while_it_is_in_use() {
     wait::until("the new probe is asked", LIMIT, || !up()).await;
     assert!(!moved.probes().is_empty());
     assert!(!clients.replace(&node("g9"), probe), "nobody is added by this");
+}
+
+#[actix::test]
+async fn a_watch_follows_other_clients_and_other_times_and_keeps_its_votes() {
+    let world = World::new(Profile::Default);
+    let clients = world.clients();
+    let watch = clients.start(&world.config("alone"), world.store.clone()).await.unwrap();
+    let up = |name: &str| world.opinion("alone", name) == Some(Opinion::Up);
+    wait::until("all are up", LIMIT, || up("g1") && up("g2") && up("g3")).await;
+    let (voter, probe): (_, Arc<dyn HealthProbe>) = (watch.voter(), Arc::new(world.node("g4")));
+    let others = clients.clone().with(node("g4"), probe).without(&node("g3"));
+    let mut config = world.config("alone");
+    config.health.interval = ms(100);
+    config.virtual_storages.clear();
+    watch.reload(&others, &config).await.unwrap();
+    wait::until("g3 went", LIMIT, || world.opinion("alone", "g3").is_none()).await;
+    wait::until("g4 came", LIMIT, || up("g4")).await;
+    assert!(up("g1") && up("g2"), "they stay");
+    assert_eq!(watch.voter(), voter, "nobody registered anew");
+    let probed = |name: &str| world.node(name).probes().len();
+    let before = (probed("g1"), probed("g3"));
+    tokio::time::sleep(ms(1_000)).await;
+    assert!((8..=12).contains(&(probed("g1") - before.0)), "ten times a second");
+    assert_eq!(probed("g3"), before.1, "nobody asks it any more");
+
+    // The same node by another client is another way to it.
+    let moved = ScriptedNode::default();
+    moved.answers(Evidence::Hard(Hard::Refused));
+    watch.reload(&others.clone().with(node("g1"), Arc::new(moved.clone())), &config).await.unwrap();
+    wait::until("seen there", LIMIT, || world.opinion("alone", "g1") == Some(Opinion::Down)).await;
+    assert_eq!(watch.healthy_nodes().0[&vs()], [storage("g2"), storage("g4")]);
+}
+
+#[actix::test]
+async fn a_watch_that_cannot_follow_tells_every_reason_and_goes_on() {
+    let world = World::new(Profile::Default);
+    let clients = world.clients();
+    let watch = clients.start(&world.config("alone"), world.store.clone()).await.unwrap();
+    wait::until("up", LIMIT, || world.opinion("alone", "g1") == Some(Opinion::Up)).await;
+    let mut config = world.config("other");
+    config.heartbeat = ms(4_000);
+    config.health.timeout = ms(0);
+    let Err(Error::Config(error)) = watch.reload(&clients.clone().without(&node("g1")), &config).await else {
+        panic!("it cannot follow")
+    };
+    let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["health.timeout", "heartbeat × 3", "name", "heartbeat"], "{error}");
+    let Err(Error::Config(same)) = clients.start(&config, world.store.clone()).await else { panic!("nor start") };
+    assert_eq!(same.problems, error.problems[..2]);
+    let probed = world.node("g1").probes().len();
+    wait::until("it goes on", LIMIT, || world.node("g1").probes().len() > probed).await;
+    assert_eq!(world.opinion("alone", "g1"), Some(Opinion::Up));
+
+    let _newer = world.supervisor("alone").await;
+    wait::until_async("it ended", LIMIT, async || {
+        matches!(watch.reload(&clients, &world.config("alone")).await, Err(Error::Superseded { .. }))
+    })
+    .await;
 }
 
 #[actix::test]

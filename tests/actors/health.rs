@@ -8,6 +8,7 @@ use quorate::{
         consensus::Opinion,
         epoch::Revision,
         evidence::{Evidence, Hard, Ours, Soft},
+        ids::NodeId,
         monitor::SettingsInForce,
         prober::Via,
         quorum::Verdict,
@@ -32,6 +33,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         timeout: ms(300),
         interval: None,
         bootstrap_interval: ms(100),
+        watch: false,
         reports,
         rounds,
         errors: None,
@@ -109,6 +111,11 @@ struct Alone {
 }
 
 fn alone(profile: Profile) -> Alone {
+    alone_with(profile, ["g1", "g2"].map(node).to_vec())
+}
+
+fn alone_with(profile: Profile, nodes: Vec<NodeId>) -> Alone {
+    let watched = |node| WatchedNode { node, probe: Relay::vacant(), round: Relay::vacant() };
     tokio::time::pause();
     let store = Arc::new(MemoryStore::default());
     let cells = Cells::new(SettingsInForce { revision: Revision(1), settings: Settings::of(profile) });
@@ -120,9 +127,7 @@ fn alone(profile: Profile) -> Alone {
         round_timeout: ms(1_000),
         store: store.clone(),
         cells: cells.clone(),
-        nodes: ["g1", "g2"]
-            .map(|g| WatchedNode { node: node(g), probe: Relay::vacant(), round: Relay::vacant() })
-            .to_vec(),
+        nodes: nodes.into_iter().map(watched).collect(),
     });
     Alone { store, cells, manager: manager.start() }
 }
@@ -157,6 +162,20 @@ async fn injected_reports_become_votes_and_a_consensus() {
     assert_eq!(healthy.0, [(vs(), vec![storage("g1")])].into());
     let consensus = alone.manager.send(GetHealthConsensus).await.unwrap().unwrap();
     assert_eq!(consensus.healthy(), [(vs(), [storage("g1")].into())].into());
+}
+
+#[actix::test]
+async fn ten_thousand_nodes_may_report_in_one_burst() {
+    let nodes: Vec<NodeId> = (0..10_000).map(|number| node(&format!("n{number}"))).collect();
+    let alone = alone_with(Profile::Default, nodes.clone());
+    // A mailbox has its size once its actor runs.
+    alone.manager.send(GetHealthyNodes).await.unwrap();
+    for node in &nodes {
+        let report = NodeReport { node: node.clone(), opinion: Opinion::Up, evidence: Evidence::Serving };
+        alone.manager.try_send(report).unwrap_or_else(|error| panic!("{node}: {error}"));
+    }
+    let healthy = alone.manager.send(GetHealthyNodes).await.unwrap();
+    assert_eq!(healthy.0[&vs()].len(), nodes.len());
 }
 
 #[actix::test]

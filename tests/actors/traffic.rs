@@ -48,6 +48,7 @@ impl Alone {
             thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
             timeout: ms(300),
             interval: None,
+            watch: false,
             reports: Relay::to(&inbox),
             bootstrap_interval: ms(100),
             rounds: Relay::vacant(),

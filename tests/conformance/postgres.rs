@@ -81,6 +81,14 @@ impl Foreign for Beside {
         let since = if recused { "clock_timestamp()" } else { "NULL" };
         self.run(format!("UPDATE supervisors SET recused_since = {since} WHERE name = '{supervisor}'"))
     }
+    fn silence(&self, lasting: Duration) -> BoxFuture<'_, ()> {
+        let by = format!("interval '{} microseconds'", lasting.as_micros());
+        self.run(format!(
+            "UPDATE supervisors SET heartbeat_at = heartbeat_at - {by};
+             UPDATE node_status SET last_contact_attempt_at = last_contact_attempt_at - {by},
+                last_seen_active_at = last_seen_active_at - {by}"
+        ))
+    }
 }
 
 #[actix::test]

@@ -102,6 +102,14 @@ impl Foreign for Beside {
         let since = if recused { stamp(Some(Duration::ZERO)) } else { "NULL".to_owned() };
         self.run(&format!("UPDATE supervisors SET recused_since = {since} WHERE name = '{supervisor}'"))
     }
+    fn silence(&self, lasting: Duration) -> BoxFuture<'_, ()> {
+        let millis = lasting.as_millis();
+        self.run(&format!(
+            "UPDATE supervisors SET heartbeat_at = heartbeat_at - {millis};
+             UPDATE node_status SET last_contact_attempt_at = last_contact_attempt_at - {millis},
+                last_seen_active_at = last_seen_active_at - {millis}"
+        ))
+    }
 }
 
 #[actix::test]

@@ -14,3 +14,4 @@ mod returning;
 mod storage_node;
 mod tls;
 mod traffic;
+mod watching;

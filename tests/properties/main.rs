@@ -7,6 +7,7 @@ mod consensus;
 mod election;
 mod epoch;
 mod error_tracker;
+mod following;
 mod histories;
 mod planted;
 mod scene;

@@ -76,6 +76,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             timeout: Duration::from_secs(1),
             interval: None,
             bootstrap_interval: Duration::from_millis(100),
+            watch: false,
             reports: reports.clone(),
             rounds: rounds.clone(),
             errors: None,
@@ -304,3 +305,47 @@ async fn ordered_writes(kind: Kind) {
     assert!(written.iter().all(Result::is_ok), "{written:?}");
 }
 on_both!(ordered_writes_do_not_deadlock, super::ordered_writes);
+
+/// A Praefect counts whoever tried within a minute and saw within ten seconds: while one votes, nothing of ours may stand
+/// still, and when it has gone nothing is written for it any more.
+async fn beside_a_praefect(kind: Kind) {
+    let patient = Duration::from_secs(60);
+    let settings = Settings { voter_ttl: patient, vote_ttl: patient, ..Settings::of(Profile::Default) };
+    let lab = Lab::new(kind, &settings).await;
+    let mut s1 = peer(&lab, "s1", &settings, [node("v", "g1"), node("v", "g2")].into()).await;
+    s1.round(&lab, Profile::Default, &[("v", "g1", true), ("v", "g2", false)], "the first round").await;
+    let tick = async || {
+        let reads = lab.store.reads();
+        s1.manager.send(Tick).await.unwrap();
+        wait::until("read back", LIMIT, || lab.store.reads() > reads).await;
+    };
+    // How many of the two rows were written within the last quarter of a minute: tried, and the one that is up seen.
+    let young = async || {
+        let votes = lab.store.inner.health_facts().await.unwrap().facts.votes;
+        let is_young = |age: Option<quorate::core::time::Age>| age.is_some_and(|age| age.is_within(patient / 4));
+        let mine = votes.iter().filter(|vote| vote.supervisor == supervisor("s1"));
+        mine.filter(|vote| is_young(vote.contact_age) && (vote.opinion != Some(Opinion::Up) || is_young(vote.seen_age)))
+            .count()
+    };
+    for praefect_votes in [false, true, true, true, false] {
+        if praefect_votes {
+            lab.foreign_probe("g1", true).await;
+        } else {
+            lab.sql("DELETE FROM node_status WHERE praefect_name = 'praefect'").await;
+        }
+        tick().await;
+        tick().await;
+        for column in ["last_contact_attempt_at", "last_seen_active_at"] {
+            lab.age("node_status", column, 30, "praefect_name = 's1'").await;
+        }
+        for _ in 0..3 {
+            tick().await;
+        }
+        if praefect_votes {
+            wait::until_async("both rows are stamped", LIMIT, async || young().await == 2).await;
+        } else {
+            assert_eq!(young().await, 0, "at rest nothing is written");
+        }
+    }
+}
+on_both!(while_a_praefect_votes_every_round_stamps_every_row, super::beside_a_praefect);

@@ -7,6 +7,7 @@ mod assignments;
 mod election;
 mod health;
 mod lab;
+mod routing;
 mod shard;
 #[path = "../support/postgres.rs"]
 mod support;

@@ -182,6 +182,43 @@ async fn a_database_that_differs_is_refused_with_every_difference_and_left_alone
     assert!(matches!(outstanding.kind(), StoreErrorKind::NotMigrated(_)), "{outstanding}");
 }
 
+/// Views are asked, for their text may differ: one bound of each, moved by as little as it goes.
+#[tokio::test]
+async fn a_view_that_answers_otherwise_is_named_and_left_alone() {
+    for (view, from, to, told) in [
+        ("healthy_storages", "'00:00:10'", "'00:00:11'", "answers otherwise than in release 16.7"),
+        ("healthy_storages", "'00:01:00'", "'00:00:59'", "answers otherwise than in release 16.7"),
+        ("healthy_storages", "ceil(", "floor(", "answers otherwise than in release 16.7"),
+        ("healthy_storages", "ceil(", "public.half(", "does not fit the tables of release 16.7"),
+        ("repository_generations", "max(", "min(", "answers otherwise than in release 16.7"),
+        ("valid_primaries", "'cancelled'", "'failed'", "answers otherwise than in release 16.7"),
+        (
+            "valid_primaries",
+            "sr.generation = r.generation",
+            "sr.generation >= 0",
+            "answers otherwise than in release 16.7",
+        ),
+        ("valid_primaries", "(c.assigned OR ", "(", "answers otherwise than in release 16.7"),
+    ] {
+        let url = left_by_a_praefect().await;
+        let client = raw(&url).await;
+        let text = format!("SELECT pg_get_viewdef('{view}'::regclass)");
+        let before: String = client.query_one(&text, &[]).await.unwrap().get(0);
+        assert!(before.contains(from), "{view}: {before}");
+        // A function of another schema, which the tables that are compared with do not see.
+        let half = "CREATE FUNCTION half(x numeric) RETURNS numeric LANGUAGE sql AS 'SELECT ceil(x)'";
+        client.batch_execute(half).await.unwrap();
+        client.batch_execute(&format!("CREATE OR REPLACE VIEW {view} AS {}", before.replace(from, to))).await.unwrap();
+        let (changed, objects_before): (String, i64) =
+            (client.query_one(&text, &[]).await.unwrap().get(0), objects(&url).await);
+        let refused = PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap_err();
+        let expected = StoreErrorKind::SchemaDiffers(vec![format!("{view}: itself {told}")]);
+        assert_eq!(refused.kind(), &expected, "{from} to {to}");
+        assert_eq!(client.query_one(&text, &[]).await.unwrap().get::<_, String>(0), changed);
+        assert_eq!(objects(&url).await, objects_before, "nothing was changed");
+    }
+}
+
 #[tokio::test]
 async fn a_database_of_somebody_elses_tables_is_nobodys_to_adopt() {
     let url = cluster().database(false).await;

@@ -5,6 +5,7 @@ mod beside_a_praefect;
 mod connecting;
 mod drills;
 mod feed;
+mod migrations;
 mod operations;
 mod praefect;
 mod voters;

@@ -185,26 +185,55 @@ async fn the_facts_of_one_of_ten_thousand_are_found_by_index() {
         )
         .await
         .unwrap();
-    let tables = "relname IN ('repositories', 'storage_repositories', 'repository_assignments', \
-                  'replication_queue', 'node_status')";
+    // By name: an index that fits half of a condition is read as a whole, and no table is scanned.
+    let found_by = [
+        ("repositories", "repository_lookup_index"),
+        ("storage_repositories", "storage_repositories_new_pkey"),
+        ("repository_assignments", "repository_assignments_new_pkey"),
+        ("replication_queue", "quorate_marks"),
+        ("node_status", "shard_name_on_node_status_idx"),
+    ];
+    let scanned = async || -> Vec<i64> {
+        let mut of_tables = Vec::new();
+        for (table, _) in found_by {
+            let sql = format!("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = '{table}'");
+            of_tables.push(client.query_one(&sql, &[]).await.unwrap().get(0));
+        }
+        of_tables
+    };
+    let by_index = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = ";
+    let used =
+        async |index: &str| -> i64 { client.query_one(&format!("{by_index}'{index}'"), &[]).await.unwrap().get(0) };
+    // What the fixture's own sessions read is published by their end.
+    fixture.store.disconnect();
+    let alone = "SELECT (count(*) = 1)::int::bigint FROM pg_stat_activity \
+                 WHERE datname = current_database() AND backend_type = 'client backend'";
+    until(&client, alone, 1).await;
     client.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
-    let scans = format!("SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables WHERE {tables}");
-    let found = format!("SELECT sum(idx_scan)::bigint FROM pg_stat_user_tables WHERE {tables}");
-    let reader = connect(&fixture.url).await;
-    let (before, by_index): (i64, i64) =
-        (client.query_one(&scans, &[]).await.unwrap().get(0), client.query_one(&found, &[]).await.unwrap().get(0));
-    // More than five, so that a generic plan would be among them.
+    let (before, mut expected) = (scanned().await, Vec::new());
+    for (_, index) in found_by {
+        expected.push((index, used(index).await));
+    }
+    look_up_twenty(&fixture.url).await;
+    for (index, before) in expected {
+        // A path is looked up by the first of these; an id by the primary key.
+        let lookups = if index == found_by[0].1 { 20 } else { 40 };
+        until(&client, &format!("{by_index}'{index}'"), before + lookups).await;
+    }
+    assert_eq!(scanned().await, before, "somebody read a whole table");
+}
+
+/// Reads the facts of repositories 1 to 20, each by id and by path, in a session of its own: its counts are published when
+/// it ends. More than five, so that a generic plan would be among them.
+async fn look_up_twenty(url: &str) {
+    let reader = connect(url).await;
     for id in 1..=20 {
         let facts = fixture_facts(&reader, &Target::Id(RepositoryId(id))).await;
         assert_eq!((facts.replicas.len(), facts.replicas[2].marked), (3, id % 2 == 0));
         let path = RelativePath::new(format!("r{id}")).unwrap();
         fixture_facts(&reader, &Target::Path(VirtualStorage::new("v").unwrap(), path)).await;
     }
-    // A session's counts are published when it ends.
     reader.disconnect();
-    drop(reader);
-    until(&client, &found, by_index + 40 * 4).await;
-    assert_eq!(client.query_one(&scans, &[]).await.unwrap().get::<_, i64>(0), before, "somebody read a whole table");
 }
 
 async fn fixture_facts(store: &PostgresStore, target: &Target) -> quorate::core::election::ElectionFacts {
@@ -380,4 +409,43 @@ async fn a_lookup_reads_the_votes_of_its_own_nodes_only() {
     .await;
     let (by_index, whole) = (scans("idx_scan").await - by_index, scans("seq_scan").await - whole);
     assert!(by_index >= 40 && whole <= 10, "{by_index} lookups by index, {whole} readings of the whole table");
+}
+
+/// It reads everything, so its deadline is its own, and goes with it: whoever has the session next is as impatient as ever.
+#[tokio::test]
+async fn a_count_has_a_deadline_of_its_own_and_leaves_it_to_nobody() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let with = |count_timeout| PostgresOptions {
+        pool_size: 1,
+        statement_timeout: Duration::from_millis(500),
+        lock_timeout: Duration::from_secs(60),
+        count_timeout,
+        ..PostgresOptions::default()
+    };
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'quorate' AND wait_event_type = 'Lock'";
+    let (holder, watcher) = (raw(&fixture.url).await, raw(&fixture.url).await);
+    let store = PostgresStore::connect(&fixture.url, with(Duration::from_secs(60))).await.unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE repositories").await.unwrap();
+    let (healthy, target) = (BTreeSet::from([node("g1")]), Target::Id(id));
+    let (counted, ()) = tokio::join!(store.repositories_count(&healthy), async {
+        until(&watcher, waiting, 1).await;
+        // Longer than any other statement may take.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        holder.batch_execute("COMMIT").await.unwrap();
+    });
+    let counted = counted.unwrap();
+    assert_eq!(counted.iter().map(|count| (count.repositories, count.unavailable)).collect::<Vec<_>>(), [(1, 0)]);
+
+    holder.batch_execute("BEGIN; LOCK TABLE repositories").await.unwrap();
+    let late = store.election_facts(&target).await.unwrap_err();
+    assert_eq!(*late.kind(), StoreErrorKind::Timeout, "the session that counted");
+    let hasty = PostgresStore::connect(&fixture.url, with(Duration::from_millis(200))).await.unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(*hasty.repositories_count(&healthy).await.unwrap_err().kind(), StoreErrorKind::Timeout);
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    until(&watcher, &waiting.replace("count(*)", "(count(*) = 0)::int::bigint"), 1).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(hasty.repositories_count(&healthy).await.unwrap(), counted, "its session was thrown away");
 }

@@ -8,11 +8,12 @@ use quorate::{
         settings::{Profile, Settings},
     },
     store::{
-        ElectionStore, HealthStore, Heartbeat, Outcome, Refused, RepositoryStore, StorageChange, Target, VoteBatch,
-        VotesWritten,
+        CensusStore, ElectionStore, HealthStore, Heartbeat, Outcome, Refused, RepositoryStore, StorageChange, Target,
+        VoteBatch, VotesWritten,
+        sqlite::{SqliteOptions, SqliteStore},
     },
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Rows of `node_status`: voter, storage, ms since the attempt, ms since the sighting.
 fn votes(rows: &[(&str, &str, i64, i64)]) -> String {
@@ -291,4 +292,35 @@ async fn the_first_heartbeat_of_a_minute_clears_away_what_is_old() {
     assert_eq!(hand.ask(old), "1");
     assert!(matches!(store.supervisor_heartbeat(&voter).await.unwrap(), Heartbeat::Alive { .. }));
     assert_eq!(hand.ask(old), "0");
+}
+
+/// A count that was given up runs on. More of them must not take every connection from those who vote.
+#[tokio::test]
+async fn counts_that_were_given_up_take_one_connection_however_many() {
+    let database = Database::new();
+    drop(database.started(&lan()).await);
+    let options = SqliteOptions { pool_size: 2, busy_timeout: Duration::from_millis(100), ..SqliteOptions::default() };
+    let store = SqliteStore::open(&database.url(), options).await.unwrap();
+    create(&store, &repository("a")).await;
+    // As slow as with a million repositories.
+    database.hand().run(
+        "PRAGMA legacy_alter_table = ON; ALTER TABLE repositories RENAME TO kept; CREATE VIEW repositories AS \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) \
+         SELECT kept.* FROM kept WHERE (SELECT COUNT(*) FROM n) > 0",
+    );
+    let nobody = BTreeSet::new();
+    for _ in 0..4 {
+        let given_up = tokio::time::timeout(Duration::from_millis(20), store.repositories_count(&nobody)).await;
+        assert!(given_up.is_err(), "it must take longer, or this shows nothing");
+    }
+    let last = tokio::spawn({
+        let (store, nobody) = (store.clone(), nobody.clone());
+        async move { store.repositories_count(&nobody).await }
+    });
+    for _ in 0..10 {
+        store.health_facts().await.unwrap();
+    }
+    assert!(!last.is_finished(), "the first one runs on, and this one waits for its end");
+    let counted = last.await.unwrap().unwrap();
+    assert_eq!(counted.iter().map(|count| (count.repositories, count.unavailable)).collect::<Vec<_>>(), [(1, 1)]);
 }

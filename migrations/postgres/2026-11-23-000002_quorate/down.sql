@@ -1,3 +1,5 @@
+DROP TRIGGER IF EXISTS quorate_keep_channels ON settings;
+DROP FUNCTION IF EXISTS quorate_keep_channels();
 DROP FUNCTION IF EXISTS quorate_settings_update(json);
 DROP FUNCTION IF EXISTS quorate_settings_seed(json);
 DROP FUNCTION IF EXISTS quorate_era_holds();

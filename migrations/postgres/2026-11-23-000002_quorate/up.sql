@@ -24,7 +24,10 @@ CREATE TABLE supervisors (
     recused_since timestamptz,
     recused_reason text,
     version text NOT NULL,
-    address text
+    address text,
+    -- Who registered, so that a process finds its own registration again and one that lands late supersedes nobody.
+    process text,
+    attempt bigint
 );
 
 CREATE TABLE storages (
@@ -415,3 +418,24 @@ BEGIN
                                       praefect_notifications boolean);
     RETURN quorate_settings();
 END $$;
+
+-- Adoption -------------------------------------------------------------------------------------------------------
+
+-- Without an epoch nothing could be acknowledged under such a primary until another is elected. Done in one statement
+-- without the triggers: the listeners of a database that has just been adopted know nothing yet.
+ALTER TABLE repositories DISABLE TRIGGER quorate_primaries_updated;
+UPDATE repositories SET primary_epoch = quorate_next_epoch() WHERE "primary" IS NOT NULL AND primary_epoch IS NULL;
+ALTER TABLE repositories ENABLE TRIGGER quorate_primaries_updated;
+INSERT INTO primary_changes (epoch, repository_id, previous, current)
+SELECT primary_epoch, repository_id, NULL, "primary" FROM repositories WHERE primary_epoch IS NOT NULL
+ON CONFLICT (epoch) DO NOTHING;
+
+-- A Praefect whose book is here reads along: its caches hear of changes from the first start on, until the settings are
+-- changed, whatever the configuration of the first of us says.
+CREATE FUNCTION quorate_keep_channels() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.praefect_notifications := NEW.praefect_notifications OR EXISTS (SELECT FROM schema_migrations);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER quorate_keep_channels BEFORE INSERT ON settings
+    FOR EACH ROW EXECUTE FUNCTION quorate_keep_channels();

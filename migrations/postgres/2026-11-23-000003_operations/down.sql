@@ -4,7 +4,6 @@ DROP FUNCTION IF EXISTS quorate_authoritative_set(bigint, text, bigint, text, bi
 DROP FUNCTION IF EXISTS quorate_replica_delete(bigint, bigint, text, text);
 DROP FUNCTION IF EXISTS quorate_replica_mark(bigint, text);
 DROP FUNCTION IF EXISTS quorate_generation_set(bigint, bigint, text, text, bigint);
-DROP FUNCTION IF EXISTS quorate_generation_increment(bigint, bigint, text, json);
 DROP FUNCTION IF EXISTS quorate_repository_rename(bigint, bigint, text, text);
 DROP FUNCTION IF EXISTS quorate_repository_delete(bigint, bigint, text);
 DROP FUNCTION IF EXISTS quorate_repository_create(text, text, text, bigint, json, text, json);
@@ -15,6 +14,6 @@ DROP FUNCTION IF EXISTS quorate_primary_cas(text, bigint, bigint, bigint, bigint
 DROP FUNCTION IF EXISTS quorate_votes_write(text, bigint, bigint, json);
 DROP FUNCTION IF EXISTS quorate_supervisor_remove(text, bigint);
 DROP FUNCTION IF EXISTS quorate_supervisor_heartbeat(text, bigint);
-DROP FUNCTION IF EXISTS quorate_supervisor_register(text, bigint, text, text, json);
+DROP FUNCTION IF EXISTS quorate_supervisor_register(text, bigint, text, text, json, text, bigint);
 DROP FUNCTION IF EXISTS quorate_prune(text);
 DROP FUNCTION IF EXISTS quorate_is_within(timestamptz, bigint);

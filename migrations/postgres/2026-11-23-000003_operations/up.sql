@@ -12,8 +12,6 @@ $$;
 
 -- Bounded, and over what nobody else is pruning: it may take no registration hostage.
 CREATE FUNCTION quorate_prune(keep text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    gone text[];
 BEGIN
     DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE at < clock_timestamp() - interval '1 hour'
                                      ORDER BY at LIMIT 10000 FOR UPDATE SKIP LOCKED);
@@ -24,23 +22,30 @@ BEGIN
         SELECT id FROM decisions d WHERE at < clock_timestamp() - interval '30 days'
           AND NOT EXISTS (SELECT FROM primary_changes c WHERE c.decision = d.id)
         ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED);
-    WITH silent AS (
+    DELETE FROM supervisors WHERE name IN (
         SELECT name FROM supervisors WHERE heartbeat_at < clock_timestamp() - interval '1 day' AND name <> keep
-        ORDER BY name LIMIT 100 FOR UPDATE SKIP LOCKED
-    ), removed AS (
-        DELETE FROM supervisors WHERE name IN (SELECT name FROM silent) RETURNING name
-    )
-    SELECT array_agg(name) INTO gone FROM removed;
-    IF gone IS NOT NULL THEN
-        DELETE FROM node_status WHERE praefect_name = ANY (gone);
-    END IF;
+        ORDER BY name LIMIT 100 FOR UPDATE SKIP LOCKED);
+    -- A row that no registered supervisor owns counts by its stamps alone, and without one within a day for nothing, by
+    -- Praefect's rule neither: its writer has gone, or watches the node no longer. A live Praefect stamps every row of
+    -- its own each second. One that has no end is none.
+    DELETE FROM node_status WHERE id IN (
+        SELECT id FROM node_status ns
+        WHERE ns.praefect_name <> keep
+          AND NOT EXISTS (SELECT FROM supervisors s WHERE s.name = ns.praefect_name)
+          AND NOT coalesce(isfinite(last_contact_attempt_at)
+                           AND last_contact_attempt_at >= clock_timestamp() - interval '1 day', false)
+          AND NOT coalesce(isfinite(last_seen_active_at)
+                           AND last_seen_active_at >= clock_timestamp() - interval '1 day', false)
+        ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED);
 END $$;
 
 CREATE FUNCTION quorate_supervisor_register(
-    own_name text, previous bigint, own_address text, own_version text, nodes json
+    own_name text, previous bigint, own_address text, own_version text, nodes json,
+    own_process text, own_attempt bigint
 ) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     held supervisors%ROWTYPE;
+    own_place boolean;
     takeover boolean;
     own bigint;
     stamped timestamptz;
@@ -48,7 +53,12 @@ BEGIN
     -- The row may not exist yet, so the name itself is locked.
     PERFORM pg_advisory_xact_lock(hashtextextended('quorate:' || own_name, 0));
     SELECT * INTO held FROM supervisors WHERE name = own_name FOR UPDATE;
-    takeover := FOUND AND held.incarnation IS DISTINCT FROM previous
+    own_place := coalesce(held.process = own_process OR held.incarnation = previous, false);
+    -- A late registration of this process, or a process that somebody else has followed already, live or not.
+    IF held.process = own_process AND held.attempt >= own_attempt OR NOT own_place AND previous < held.incarnation THEN
+        RETURN json_build_object('outcome', 'superseded', 'by', held.incarnation);
+    END IF;
+    takeover := held.name IS NOT NULL AND NOT own_place
         AND quorate_is_within(held.heartbeat_at, (SELECT voter_ttl_ms FROM settings));
     IF takeover AND quorate_is_within(held.superseded_live_at, 60000) THEN
         RETURN json_build_object('outcome', 'name_in_use', 'held_by', held.incarnation);
@@ -63,14 +73,15 @@ BEGIN
     ORDER BY 2, 3
     ON CONFLICT DO NOTHING;
     PERFORM quorate_prune(own_name);
-    INSERT INTO supervisors AS s (name, incarnation, registered_at, superseded_live_at, heartbeat_at, version, address)
+    INSERT INTO supervisors AS s (name, incarnation, registered_at, superseded_live_at, heartbeat_at, version, address,
+                                  process, attempt)
     VALUES (own_name, own, clock_timestamp(), CASE WHEN takeover THEN clock_timestamp() END, clock_timestamp(),
-            own_version, own_address)
+            own_version, own_address, own_process, own_attempt)
     ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, registered_at = excluded.registered_at,
         -- Taking one's own place forgets no takeover.
-        superseded_live_at = CASE WHEN s.incarnation = previous THEN s.superseded_live_at
-                                  ELSE excluded.superseded_live_at END,
+        superseded_live_at = CASE WHEN own_place THEN s.superseded_live_at ELSE excluded.superseded_live_at END,
         recused_since = NULL, recused_reason = NULL, version = excluded.version, address = excluded.address,
+        process = excluded.process, attempt = excluded.attempt,
         heartbeat_at = clock_timestamp()
     RETURNING s.heartbeat_at INTO stamped;
     PERFORM quorate_announce('votes', own_name);
@@ -249,12 +260,26 @@ DECLARE
     own bigint;
     given bigint;
     ids regclass := pg_get_serial_sequence('repositories', 'repository_id');
+    -- Read as a table: a function of sequences would keep a lock that two could only wait for each other to widen.
+    given_last text := format('SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM %s', ids);
+    last_id bigint;
 BEGIN
     IF recorded IS NOT NULL THEN
         IF NOT quorate_era_holds() THEN
             RETURN json_build_object('outcome', 'era_changed');
         END IF;
         given := quorate_next_epoch();
+    END IF;
+    -- An id asked for is not given again. The sequence must not be set back by it, so nobody may take a number between
+    -- the look and the move: what changes a sequence's rules waits for every transaction that took one, and they for it.
+    -- Before anything is inserted, or two would wait for each other.
+    IF wanted_id IS NOT NULL THEN
+        EXECUTE given_last INTO last_id;
+        IF wanted_id > last_id THEN
+            EXECUTE format('ALTER SEQUENCE %s NO CYCLE', ids);
+            EXECUTE given_last INTO last_id;
+            PERFORM setval(ids, wanted_id) WHERE wanted_id > last_id;
+        END IF;
     END IF;
     FOR attempt IN 1..100 LOOP -- An id of the sequence may have been taken by hand: try the next.
         INSERT INTO repositories (virtual_storage, relative_path, generation, "primary", repository_id, replica_path,
@@ -270,10 +295,6 @@ BEGIN
     END LOOP;
     IF own IS NULL THEN
         RETURN quorate_refused('id_taken');
-    END IF;
-    IF wanted_id IS NOT NULL AND wanted_id > coalesce(pg_sequence_last_value(ids), 0) THEN
-        PERFORM pg_advisory_xact_lock(8175111497115);
-        PERFORM setval(ids, greatest(wanted_id, coalesce(pg_sequence_last_value(ids), 0)));
     END IF;
     INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id)
     SELECT DISTINCT storage_of, path, storage, 0, own FROM json_array_elements_text(replicas) AS storage;
@@ -323,36 +344,6 @@ BEGIN
         RETURN quorate_refused('path_taken');
     END;
     RETURN json_build_object('outcome', 'done');
-END $$;
-
-CREATE FUNCTION quorate_generation_increment(
-    repository bigint, own_epoch bigint, own_primary text, acknowledged json
-) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    held repositories%ROWTYPE;
-    answer json;
-    who text[] := ARRAY(SELECT json_array_elements_text(acknowledged));
-BEGIN
-    SELECT * INTO held FROM repositories WHERE repository_id = repository FOR NO KEY UPDATE;
-    answer := quorate_fence(held, own_epoch, own_primary);
-    IF answer IS NOT NULL THEN
-        RETURN answer;
-    END IF;
-    IF own_epoch IS NOT NULL THEN
-        IF NOT own_primary = ANY (who) THEN
-            RETURN quorate_refused('primary_not_acknowledged');
-        ELSIF NOT EXISTS (SELECT FROM storage_repositories WHERE repository_id = repository AND storage = own_primary
-                          AND generation = held.generation) THEN
-            RETURN quorate_refused('outdated_nodes');
-        END IF;
-    END IF;
-    UPDATE storage_repositories SET generation = generation + 1
-    WHERE repository_id = repository AND storage = ANY (who) AND generation = held.generation;
-    IF NOT FOUND THEN
-        RETURN quorate_refused('outdated_nodes');
-    END IF;
-    UPDATE repositories SET generation = generation + 1 WHERE repository_id = repository;
-    RETURN json_build_object('outcome', 'done', 'generation', held.generation + 1);
 END $$;
 
 CREATE FUNCTION quorate_generation_set(

@@ -76,8 +76,8 @@ END $$;
 CREATE TRIGGER quorate_synced_truncated AFTER TRUNCATE ON storage_repositories
     FOR EACH STATEMENT EXECUTE FUNCTION quorate_all_unsynced();
 
--- As before, and tells by itself whether it changed who is up to date.
-CREATE OR REPLACE FUNCTION quorate_generation_increment(
+-- Tells by itself whether it changed who is up to date.
+CREATE FUNCTION quorate_generation_increment(
     repository bigint, own_epoch bigint, own_primary text, acknowledged json
 ) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

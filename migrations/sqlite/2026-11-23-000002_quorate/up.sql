@@ -30,7 +30,10 @@ CREATE TABLE supervisors (
     recused_since INTEGER,
     recused_reason TEXT,
     version TEXT,
-    address TEXT
+    address TEXT,
+    -- Who registered, so that a process finds its own registration again and one that lands late supersedes nobody.
+    process TEXT,
+    attempt INTEGER
 ) STRICT;
 
 ALTER TABLE node_status ADD COLUMN verdict TEXT CHECK (verdict IN ('up', 'down', 'none', 'misconfigured'));

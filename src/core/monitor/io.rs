@@ -186,6 +186,13 @@ pub enum Effect {
     Voting(Voter),
     /// Its own view of who is up changed.
     PublishLocal(BTreeSet<NodeId>),
+    /// Its own view of one node changed, and of no other: ten thousand nodes that come up must not copy all for each.
+    PublishOne {
+        /// Which node.
+        node: NodeId,
+        /// Whether it is up now.
+        up: bool,
+    },
     /// The quorum's view changed.
     Publish(Consensus),
     /// The quorum's view is the same, but other votes stand behind it: for those who look, nobody is told.

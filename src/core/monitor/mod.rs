@@ -9,9 +9,11 @@
 mod clock;
 mod io;
 mod round;
+mod votes;
 mod watch;
 
 pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
+pub use votes::VOTES_MAX;
 
 use super::{
     consensus::{Consensus, HealthFacts, NodeConsensus, Opinion, differs},
@@ -65,6 +67,9 @@ pub struct Monitor {
     /// Votes not yet accepted by the database: the latest per node.
     unwritten: BTreeMap<NodeId, Opinion>,
     writing: bool,
+    /// The last node of the last write, after which the next one goes on: what is queued again and again at one end of a
+    /// long queue must not keep the other end waiting.
+    written_up_to: Option<NodeId>,
     /// Whether the database has yet to be told which nodes are watched.
     watch_due: bool,
     batches: i64,
@@ -77,6 +82,8 @@ pub struct Monitor {
     clock: ClockCheck,
     round: Round,
     local: BTreeSet<NodeId>,
+    /// Whether `local` was published as a whole: what is published may still be a predecessor's.
+    local_is_mine: bool,
     revision: Revision,
     published: Option<BTreeMap<NodeId, NodeConsensus>>,
 }
@@ -107,6 +114,7 @@ impl Monitor {
             nodes: nodes.into_iter().map(|node| (node, Watched::default())).collect(),
             unwritten: BTreeMap::new(),
             writing: false,
+            written_up_to: None,
             watch_due: false,
             batches: 0,
             beating: false,
@@ -118,6 +126,7 @@ impl Monitor {
             clock: ClockCheck::default(),
             round: Round::default(),
             local: BTreeSet::new(),
+            local_is_mine: false,
             revision,
             published: None,
         }
@@ -329,8 +338,10 @@ impl Monitor {
             Opinion::Up => !self.local.contains(&node) && self.local.insert(node.clone()),
             Opinion::Down | Opinion::None | Opinion::Misconfigured => self.local.remove(&node),
         };
-        if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+        if local_changed && self.local_is_mine {
+            effects.push(Effect::PublishOne { node: node.clone(), up: opinion == Opinion::Up });
+        } else if local_changed {
+            self.publish_local(effects);
         }
         if news {
             self.unwritten.insert(node, vote);
@@ -355,52 +366,13 @@ impl Monitor {
             }
         }
         if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+            self.publish_local(effects);
         }
     }
 
-    fn queue_every_vote(&mut self) {
-        for (node, watched) in &self.nodes {
-            if let Some(opinion) = watched.opinion {
-                self.unwritten.entry(node.clone()).or_insert(opinion);
-            }
-        }
-    }
-
-    fn write(&mut self, effects: &mut Vec<Effect>) {
-        let Some(voter) = self.voter() else { return };
-        if self.writing || (self.unwritten.is_empty() && !self.watch_due) {
-            return;
-        }
-        self.writing = true;
-        if self.watch_due {
-            effects.push(Effect::Watch { voter, nodes: self.nodes.keys().cloned().collect() });
-            return;
-        }
-        self.batches = self.batches.saturating_add(1);
-        let votes = self.unwritten.iter().map(|(node, opinion)| (node.clone(), *opinion)).collect();
-        effects.push(Effect::WriteVotes { voter, batch: self.batches, votes });
-    }
-
-    fn votes_written(&mut self, now: Timestamp, batch: WrittenBatch, mine: Option<bool>, effects: &mut Vec<Effect>) {
-        if self.voter().map(|voter| voter.incarnation) != Some(batch.incarnation) || batch.number != self.batches {
-            return;
-        }
-        self.writing = false;
-        match mine {
-            // Retried by the next tick, or sooner by the next opinion; the latest opinion per node waits here.
-            None => {}
-            Some(false) => self.beat(now, effects),
-            Some(true) => {
-                for (node, opinion) in batch.votes {
-                    if self.unwritten.get(&node) == Some(&opinion) {
-                        self.unwritten.remove(&node);
-                    }
-                }
-                self.write(effects);
-                self.read(effects);
-            }
-        }
+    fn publish_local(&mut self, effects: &mut Vec<Effect>) {
+        self.local_is_mine = true;
+        effects.push(Effect::PublishLocal(self.local.clone()));
     }
 
     fn close_round(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -412,7 +384,7 @@ impl Monitor {
         }
         // Before the database is touched: local health stays current even when the database is gone (seed).
         self.local = up;
-        effects.push(Effect::PublishLocal(self.local.clone()));
+        self.publish_local(effects);
         if self.nodes.is_empty() {
             self.read(effects);
         }
@@ -445,23 +417,6 @@ impl Monitor {
         }
         if ::core::mem::take(&mut self.read_again) {
             self.read(effects);
-        }
-    }
-
-    fn rewrite_what_differs(&mut self, facts: &HealthFacts) {
-        let Standing::Voting(mine) = self.standing else { return };
-        self.watch_again(mine, facts);
-        let stored: BTreeMap<&NodeId, Option<Opinion>> = facts
-            .votes
-            .iter()
-            .filter(|vote| vote.supervisor == self.name && vote.incarnation == Some(mine))
-            .map(|vote| (&vote.node, vote.opinion))
-            .collect();
-        for (node, watched) in &self.nodes {
-            let Some(opinion) = watched.opinion else { continue };
-            if stored.get(node) != Some(&Some(opinion)) {
-                self.unwritten.entry(node.clone()).or_insert(opinion);
-            }
         }
     }
 

@@ -31,7 +31,7 @@ impl Monitor {
             self.nodes.entry(node).or_default();
         }
         if local_changed {
-            effects.push(Effect::PublishLocal(self.local.clone()));
+            self.publish_local(effects);
         }
         self.watch_due = true;
         self.write(effects);

@@ -9,6 +9,7 @@ use crate::core::{
     epoch::Revision,
     ids::{Incarnation, NodeId, SupervisorName, Voter},
     settings::Settings,
+    time::{Age, micros},
 };
 use crate::store::{
     Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
@@ -16,6 +17,9 @@ use crate::store::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
+/// After so long a silence a supervisor is forgotten, and a vote that no registered one owns.
+const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE_MICROS: i64 = 60_000_000;
 /// Two live holders of one name may not follow each other faster than this.
 const TAKEOVER_PAUSE: Duration = Duration::from_secs(60);
 
@@ -50,11 +54,14 @@ impl HealthStore for MemoryStore {
             if row.incarnation != voter.incarnation {
                 return Heartbeat::Superseded { by: row.incarnation };
             }
-            if !crate::core::time::Age(now.saturating_sub(row.heartbeat_at)).is_within(settings.voter_ttl) {
+            if !Age(now.saturating_sub(row.heartbeat_at)).is_within(settings.voter_ttl) {
                 return Heartbeat::Lapsed;
             }
-            row.heartbeat_at = now;
+            let last = std::mem::replace(&mut row.heartbeat_at, now);
             state.touched(1);
+            if last.div_euclid(MINUTE_MICROS) < now.div_euclid(MINUTE_MICROS) {
+                state.prune(&voter.name);
+            }
             Heartbeat::Alive { at, settings_revision: revision }
         })
     }
@@ -134,6 +141,7 @@ impl State {
             }
             Some(_) => Some(self.now),
         };
+        self.prune(&registration.name);
         let incarnation = self.next_incarnation();
         self.watch(&registration.name, incarnation, &registration.nodes.iter().collect());
         let now = self.now;
@@ -149,6 +157,21 @@ impl State {
         self.supervisors.insert(registration.name.clone(), row);
         self.touched(1);
         Registered::Registered { incarnation, at: self.at() }
+    }
+
+    /// Forgets what nobody reads any more: who has been silent for a day, and votes that no registered supervisor owns and
+    /// nobody stamped within one.
+    fn prune(&mut self, myself: &SupervisorName) {
+        let State { now, supervisors, votes, rows, .. } = self;
+        let old = |stamp: i64| Age(now.saturating_sub(stamp)) > Age(micros(DAY));
+        let before = supervisors.len().saturating_add(votes.len());
+        supervisors.retain(|name, row| name == myself || !old(row.heartbeat_at));
+        votes.retain(|(voter, _), vote| {
+            let stamped = vote.contact_at.max(vote.seen_at);
+            voter == myself || supervisors.contains_key(voter) || stamped.is_some_and(|stamp| !old(stamp))
+        });
+        let gone = before.saturating_sub(supervisors.len().saturating_add(votes.len()));
+        *rows = rows.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
     }
 
     /// Rows for exactly the watched nodes. Those that exist keep the old incarnation, which makes them `none`.

@@ -4,11 +4,12 @@
 //! It is carried out in a schema of its own, what the catalogs say of the two is compared, and all of it is rolled back.
 //! Compared is what statements depend on: tables, columns, types, defaults, keys, checks, indexes, triggers, and the
 //! columns of views. Not compared are names of keys, the order of columns, and the text of expressions, which servers
-//! write down differently; an index's condition is compared by the names and constants in it. The views' own text is
-//! not compared either: ours replaces it, and says the same as Praefect's.
+//! write down differently; an index's condition is compared by the names and constants in it. Views are compared by what
+//! they answer. The function that tells of changes is not: ours takes its place, on the triggers' own channels.
 
 use super::connect::Session;
 use super::migrations::ask;
+use super::views;
 use crate::store::{StoreError, StoreErrorKind, StoreOp, rows::decode, statement::Statement};
 use diesel_async::SimpleAsyncConnection;
 use serde::Deserialize;
@@ -108,6 +109,7 @@ pub(super) async fn check(session: &mut Session) -> Result<(), StoreError> {
     if found.is_empty() {
         return Ok(());
     }
+    let found_views = views::of(session, &schema).await?;
     for sql in [OPEN, PRAEFECT, CHANNELS] {
         if let Err(error) = session.connection.batch_execute(sql).await {
             // The session ends with the error, and the transaction with the session.
@@ -115,16 +117,20 @@ pub(super) async fn check(session: &mut Session) -> Result<(), StoreError> {
         }
     }
     let reference = catalog(session, "quorate_reference").await;
+    let other_views = views::differences(session, &found_views).await;
     let closed = session.connection.batch_execute("ROLLBACK").await;
     closed.map_err(|error| StoreError::with_source(StoreOp::Migrate, StoreErrorKind::ConnectionLost, error))?;
-    let reference = reference?;
+    let (reference, other_views) = (reference?, other_views?);
     if !reference.keys().any(|name| found.contains_key(name)) {
         return Ok(());
     }
-    match differences(&reference, &found) {
-        none if none.is_empty() => Ok(()),
-        differences => Err(StoreError::new(StoreOp::Migrate, StoreErrorKind::SchemaDiffers(differences))),
+    let mut differences = differences(&reference, &found);
+    differences.extend(other_views);
+    differences.sort();
+    if differences.is_empty() {
+        return Ok(());
     }
+    Err(StoreError::new(StoreOp::Migrate, StoreErrorKind::SchemaDiffers(differences)))
 }
 
 async fn catalog(session: &mut Session, schema: &str) -> Result<Catalog, StoreError> {
@@ -136,7 +142,7 @@ async fn catalog(session: &mut Session, schema: &str) -> Result<Catalog, StoreEr
     Ok(catalog)
 }
 
-/// One line a difference, in order of name. Of what is missing altogether, or not known, the parts are not listed.
+/// One line a difference. Of what is missing altogether, or not known, the parts are not listed.
 fn differences(reference: &Catalog, found: &Catalog) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, wanted) in reference {
@@ -158,6 +164,5 @@ fn differences(reference: &Catalog, found: &Catalog) -> Vec<String> {
         lines.extend(extra.map(|(what, is)| format!("{name}: {what} is unknown ({is})")));
     }
     lines.extend(found.keys().filter(|name| !reference.contains_key(*name)).map(|name| format!("{name} is unknown")));
-    lines.sort();
     lines
 }

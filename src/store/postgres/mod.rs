@@ -21,13 +21,14 @@ mod listener;
 mod migrations;
 mod repositories;
 mod shards;
+mod views;
 mod wire;
 
-use super::{StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
+use super::{COUNT_LIMIT, StoreError, StoreErrorKind, StoreOp, rows, statement::Document, statement::Statement};
 use connect::{Address, Session};
 use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
 use diesel::{deserialize::FromSqlRow, pg::Pg, sql_types::Untyped};
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use std::{fmt, sync::atomic::AtomicBool, time::Duration};
 
 /// How much longer than the server an operation waits here before it gives the server up.
@@ -49,6 +50,10 @@ pub struct PostgresOptions {
     pub connect_timeout: Duration,
     /// The server ends a statement of ours that runs for longer.
     pub statement_timeout: Duration,
+    /// The server ends a count of all repositories that runs for longer; 1 ms to 1 h. It reads every repository, so it may
+    /// take longer than anything that somebody waits for to route by. Default [`COUNT_LIMIT`], which is also how long a
+    /// [`Supervisor`](crate::Supervisor) waits.
+    pub count_timeout: Duration,
     /// The server ends a statement of ours that waits for a lock for longer. Below `statement_timeout`, or a lock held
     /// by others is reported as a timeout.
     pub lock_timeout: Duration,
@@ -65,6 +70,7 @@ impl Default for PostgresOptions {
             pool_size: 8,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(2),
+            count_timeout: COUNT_LIMIT,
             lock_timeout: Duration::from_secs(1),
             migrate: true,
             listen: true,
@@ -79,7 +85,6 @@ impl PostgresOptions {
     /// lock rows in it sets the same, or a frozen process holds everybody up.
     #[must_use]
     pub fn session_settings(&self) -> String {
-        let millis = |limit: Duration| limit.as_millis().clamp(1, 3_600_000);
         format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
              SET synchronous_commit = on; SET random_page_cost = 1.1",
@@ -88,6 +93,11 @@ impl PostgresOptions {
             millis(IDLE_IN_TRANSACTION),
         )
     }
+}
+
+/// A limit as the server takes it. None is 0, which would be no limit at all.
+fn millis(limit: Duration) -> u128 {
+    limit.as_millis().clamp(1, 3_600_000)
 }
 
 /// Opens and keeps sessions.
@@ -280,6 +290,34 @@ impl PostgresStore {
         }
     }
 
+    /// The document of a statement that has a limit of its own. What sets it ends with its transaction, whoever has the
+    /// session next; one that did not come to its end is thrown away, and the server rolls it back.
+    async fn patiently(&self, op: StoreOp, limit: Duration, statement: Statement) -> Result<String, StoreError> {
+        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", millis(limit));
+        let mut session = self.session(op).await?;
+        session.driver.in_use = true;
+        session.noted.take();
+        let connection = &mut session.connection;
+        let counted = async {
+            connection.batch_execute(&begin).await?;
+            let rows = statement.load::<Document>(connection).await?;
+            connection.batch_execute("COMMIT").await?;
+            Ok::<_, diesel::result::Error>(rows)
+        };
+        let counted = tokio::time::timeout(limit.saturating_add(MARGIN), counted).await;
+        match counted.map_err(|elapsed| StoreError::with_source(op, StoreErrorKind::Timeout, elapsed))? {
+            Ok(rows) => {
+                session.driver.in_use = false;
+                rows.into_iter().next().and_then(|row| row.document).ok_or_else(|| missing(op))
+            }
+            Err(error) => {
+                let (noted, closed) = (session.noted.take(), session.is_closed());
+                drop(Object::take(session));
+                Err(errors::of_query(op, error, noted, closed))
+            }
+        }
+    }
+
     /// Sends one statement that must answer, and decodes the answer.
     async fn document<T: serde::de::DeserializeOwned>(
         &self,
@@ -291,9 +329,12 @@ impl PostgresStore {
 
     /// The document of a statement that always has one.
     async fn answer(&self, op: StoreOp, statement: Statement) -> Result<String, StoreError> {
-        let missing = || StoreError::new(op, StoreErrorKind::BadRow("the database answered nothing".to_owned()));
-        self.ask(op, statement).await?.ok_or_else(missing)
+        self.ask(op, statement).await?.ok_or_else(|| missing(op))
     }
+}
+
+fn missing(op: StoreOp) -> StoreError {
+    StoreError::new(op, StoreErrorKind::BadRow("the database answered nothing".to_owned()))
 }
 
 /// A list or an object as a parameter. Only types of ours come here, whose maps have text for keys.

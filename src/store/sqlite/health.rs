@@ -214,18 +214,17 @@ fn prune(connection: &mut SqliteConnection, myself: &str) -> Result<(), Failure>
     ] {
         execute(connection, Statement::new(old))?;
     }
-    execute(
-        connection,
-        Statement::new(concat!(
-            "DELETE FROM node_status WHERE verdict IS NOT NULL AND praefect_name IN (SELECT name FROM supervisors WHERE ",
-            "heartbeat_at < ",
-            now!(),
-            " - 86400000 AND name <> ?1)"
-        ))
-        .text(myself),
-    )?;
-    let rows = concat!("DELETE FROM supervisors WHERE heartbeat_at < ", now!(), " - 86400000 AND name <> ?1");
-    execute(connection, Statement::new(rows).text(myself))?;
+    let silent = concat!("DELETE FROM supervisors WHERE heartbeat_at < ", now!(), " - 86400000 AND name <> ?1");
+    execute(connection, Statement::new(silent).text(myself))?;
+    // What no registered supervisor owns counts by its stamps alone, and without one within a day for nothing.
+    let left_behind = concat!(
+        "DELETE FROM node_status WHERE rowid IN (SELECT n.rowid FROM node_status n WHERE n.praefect_name <> ?1 ",
+        "AND NOT EXISTS (SELECT 1 FROM supervisors s WHERE s.name = n.praefect_name) ",
+        "AND max(coalesce(n.last_contact_attempt_at, 0), coalesce(n.last_seen_active_at, 0)) < ",
+        now!(),
+        " - 86400000 LIMIT 1000)"
+    );
+    execute(connection, Statement::new(left_behind).text(myself))?;
     Ok(())
 }
 

@@ -75,13 +75,24 @@ mod tests {
     #[test]
     fn every_migration_can_be_taken_back_and_run_again() {
         let mut connection = SqliteConnection::establish(":memory:").unwrap();
+        // Each object as it was made; what a change of a table made of it is part of that text.
+        let all = "SELECT json_group_array(sql) AS document FROM (SELECT sql FROM sqlite_master \
+                   WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE '__diesel%' AND sql IS NOT NULL ORDER BY sql)";
+        let schema = |connection: &mut SqliteConnection| -> Vec<String> {
+            document(connection, StoreOp::Migrate, Statement::new(all)).unwrap()
+        };
         bring_up(&mut connection, true).unwrap();
-        connection.revert_all_migrations(MIGRATIONS).unwrap();
-        let left = "SELECT json_group_array(name) AS document FROM sqlite_master \
-                    WHERE name NOT LIKE 'sqlite_%' AND name NOT LIKE '__diesel%'";
-        let left: Vec<String> = document(&mut connection, StoreOp::Migrate, Statement::new(left)).unwrap();
-        assert_eq!(left, Vec::<String>::new());
-        bring_up(&mut connection, true).unwrap();
+        let whole = schema(&mut connection);
+        let mut stood = vec![whole.clone()];
+        while connection.revert_last_migration(MIGRATIONS).is_ok() {
+            stood.push(schema(&mut connection));
+        }
+        assert_eq!(stood.pop().unwrap(), Vec::<String>::new(), "nothing is left");
+        while let Some(wanted) = stood.pop() {
+            connection.run_next_migration(MIGRATIONS).unwrap();
+            assert_eq!(schema(&mut connection), wanted, "it ran again");
+        }
+        assert_eq!(schema(&mut connection), whole);
         assert_eq!(pending(&mut connection).unwrap(), Vec::<String>::new());
     }
 }

@@ -136,8 +136,17 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
     {
+        self.read_within(self.inner.deadline, op, work)
+    }
+
+    /// The same with a deadline of its own.
+    fn read_within<T, F>(&self, deadline: Duration, op: StoreOp, work: F) -> Answer<'_, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SqliteConnection) -> Result<T, Failure> + Send + 'static,
+    {
         let inner = Arc::clone(&self.inner);
-        Box::pin(bounded(op, self.inner.deadline, move || {
+        Box::pin(bounded(op, deadline, move || {
             let mut connection = inner.connection(op)?;
             work(&mut connection.connection).map_err(|failure| inner.lock.report(op, failure))
         }))

@@ -12,7 +12,7 @@ use crate::core::{
 };
 use crate::store::{Outcome, Refused, Store, VotesWritten, memory::MemoryStore};
 use futures_util::future::{BoxFuture, LocalBoxFuture};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Writes that no port of ours makes.
 pub trait Foreign: Send + Sync {
@@ -32,6 +32,8 @@ pub trait Foreign: Send + Sync {
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()>;
     /// Makes a registered supervisor abstain, or take part again.
     fn recuse<'a>(&'a self, supervisor: &'a SupervisorName, recused: bool) -> BoxFuture<'a, ()>;
+    /// Makes every heartbeat and every vote older, as if nobody had written for so long.
+    fn silence(&self, lasting: Duration) -> BoxFuture<'_, ()>;
 }
 
 impl Foreign for MemoryStore {
@@ -61,12 +63,15 @@ impl Foreign for MemoryStore {
     fn recuse<'a>(&'a self, supervisor: &'a SupervisorName, recused: bool) -> BoxFuture<'a, ()> {
         Box::pin(async move { MemoryStore::recuse(self, supervisor, recused) })
     }
+    fn silence(&self, lasting: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.shift_stamps(lasting) })
+    }
 }
 
 /// Tells every story about foreign writers, each on an empty database of its own.
 pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>, Arc<dyn Foreign>)>) {
     type Tell = fn(Arc<dyn Store>, Arc<dyn Foreign>) -> LocalBoxFuture<'static, ()>;
-    let stories: [(&str, Tell); 7] = [
+    let stories: [(&str, Tell); 8] = [
         ("foreign::a_praefects_votes_count", |store, foreign| Box::pin(a_praefects_votes_count(store, foreign))),
         ("foreign::a_foreign_primary_gets_an_epoch", |store, foreign| {
             Box::pin(a_foreign_primary_gets_an_epoch(store, foreign))
@@ -85,6 +90,9 @@ pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>,
         }),
         ("foreign::a_recused_supervisor_proposes_nothing", |store, foreign| {
             Box::pin(a_recused_supervisor_proposes_nothing(store, foreign))
+        }),
+        ("foreign::q_what_the_gone_left_behind_expires", |store, foreign| {
+            Box::pin(q_what_the_gone_left_behind_expires(store, foreign))
         }),
     ];
     for (name, tell) in stories {
@@ -216,4 +224,32 @@ pub async fn a_recused_supervisor_proposes_nothing(store: Arc<dyn Store>, foreig
     world.loses("the proposer abstains", &world.proposal(&facts, Some("g2"), &s1)).await;
     foreign.recuse(&s1.name, false).await;
     world.elect(id, Some("g2"), &s1).await;
+}
+
+/// Defect Q: whoever has been silent for a day is forgotten with its votes, be it ours or a Praefect, by the first heartbeat of
+/// a minute; nobody who spoke since, and no row of whoever clears away.
+pub async fn q_what_the_gone_left_behind_expires(store: Arc<dyn Store>, foreign: Arc<dyn Foreign>) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let world = World::new(store).await;
+    let gone = world.voter("gone").await;
+    world.votes(&gone, 1, &[("g1", Opinion::Up), ("g2", Opinion::Down)]).await;
+    foreign.vote(&supervisor("p-gone"), &node("g1"), ONE_SECOND, ONE_SECOND).await;
+    foreign.silence(DAY.saturating_sub(Duration::from_secs(30))).await;
+    let s1 = world.voter("s1").await;
+    world.votes(&s1, 1, &[("g1", Opinion::Up)]).await;
+    foreign.vote(&supervisor("p1"), &node("g1"), ONE_SECOND, TWO_MINUTES).await;
+    let names = async || {
+        let facts = world.health().await.facts;
+        let voters: BTreeSet<_> = facts.votes.iter().map(|row| row.supervisor.to_string()).collect();
+        let registered: Vec<_> = facts.supervisors.iter().map(|row| row.name.to_string()).collect();
+        (voters.into_iter().collect::<Vec<_>>().join(" "), registered.join(" "))
+    };
+    assert_eq!(names().await, ("gone p-gone p1 s1".to_owned(), "gone s1".to_owned()), "a day is not over");
+
+    foreign.silence(Duration::from_secs(61)).await;
+    ok("heartbeat", world.store.supervisor_heartbeat(&s1).await);
+    assert_eq!(names().await, ("p1 s1".to_owned(), "s1".to_owned()), "a day is over");
+    assert_eq!(world.opinion("s1", "g1").await, Some(Opinion::Up), "its own votes stand");
+    let own = world.health().await.facts.votes.into_iter().filter(|row| row.supervisor == s1.name).count();
+    assert_eq!(own, 3, "those that it has not cast yet, too");
 }

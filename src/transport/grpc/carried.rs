@@ -68,3 +68,24 @@ impl AsyncWrite for Carried {
         Pin::new(&mut self.get_mut().raw).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_counts_from_its_beginning_to_its_end() {
+        let (open, other) = (Open::default(), Open::default());
+        let carry = || Carried::new(Box::new(tokio::io::duplex(1).0), open.clone());
+        assert!(!open.any());
+        let (one, two) = (carry(), carry());
+        drop(one);
+        assert!(open.any(), "the second is left");
+        drop(two);
+        assert!(!open.any());
+        let three = carry();
+        assert!(open.any() && !other.any(), "each count is its own");
+        drop(three);
+        assert_eq!(open.0.load(Ordering::Acquire), 0);
+    }
+}

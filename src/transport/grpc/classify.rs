@@ -23,6 +23,15 @@ pub(super) fn status(status: &Status) -> Failure {
     Failure { evidence: found.unwrap_or_else(|| code(status.code())), connecting_timed_out }
 }
 
+/// What it says that a stream, on which answers had come, is over. Whatever the node made of its end, it ended it: only
+/// a connection that fell silent and trouble of our own are something else.
+pub(super) fn ended(ended: &Status) -> Evidence {
+    match (status(ended).evidence, ended.source()) {
+        (Evidence::Soft(Soft::Unavailable), _) | (Evidence::Soft(_), None) => Evidence::Hard(Hard::Reset),
+        (evidence, _) => evidence,
+    }
+}
+
 /// What an error and those beneath it say; `None` if nothing in particular.
 pub(super) fn beneath(error: &(dyn Error + 'static)) -> Option<Evidence> {
     chain(Some(error)).0

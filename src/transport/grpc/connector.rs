@@ -9,7 +9,7 @@ use super::{
     handshake::Handshake,
     pace::Pace,
     resolver::Resolver,
-    socket::{Socket, Stream},
+    socket::{Keepalive, Socket, Stream},
 };
 use crate::transport::{DialOptions, Place};
 use futures_util::future::BoxFuture;
@@ -36,6 +36,7 @@ use tokio::{
 pub(super) struct Connector {
     target: Target,
     timeout: Duration,
+    keepalive: Option<Keepalive>,
     pin: Pin,
     handshake: Arc<Handshake>,
     shared: Arc<Shared>,
@@ -99,7 +100,8 @@ impl Connector {
             open: Open::default(),
         };
         let (timeout, handshake) = (options.connect_timeout, Arc::new(handshake));
-        Self { target, timeout, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
+        let keepalive = Keepalive::of(options);
+        Self { target, timeout, keepalive, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
     }
 
     /// The same for one of the machines that a name stands for, with pauses of its own.
@@ -114,7 +116,8 @@ impl Connector {
         };
         let target = Target::Remote(peer.ip().to_string(), peer.port());
         let handshake = Arc::clone(&self.handshake);
-        Self { target, timeout: self.timeout, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
+        let (timeout, keepalive) = (self.timeout, self.keepalive);
+        Self { target, timeout, keepalive, pin: Pin::Resolve, handshake, shared: Arc::new(shared) }
     }
 
     pub(super) fn pace(&self) -> &Pace {
@@ -190,6 +193,7 @@ impl Connector {
                 Ok(Ok(stream)) => {
                     // Best effort: without it a probe waits for the peer's delayed acknowledgement.
                     let _ = stream.set_nodelay(true);
+                    let _ = self.keepalive.map_or(Ok(()), |keepalive| keepalive.set(&stream));
                     return Ok(stream);
                 }
                 Ok(Err(error)) => ConnectFailure::Socket(Arc::new(error)),
@@ -274,5 +278,30 @@ impl tower::Service<http::Uri> for Connector {
             }
             connected
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::grpc::resolver::SystemResolver;
+
+    #[tokio::test]
+    async fn the_kernel_watches_every_connection_to_a_machine_unless_keepalive_is_off() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = server.local_addr().unwrap();
+        for (keepalive, watched) in [(Some(Duration::from_secs(20)), true), (None, false)] {
+            let options = DialOptions { keepalive, ..DialOptions::default() };
+            let address = format!("tcp://{peer}").parse().unwrap();
+            let handshake = Handshake { address, tls: None, handshaker: None };
+            let connector = Connector::new(handshake, &options, Arc::new(SystemResolver));
+            for connector in [connector.clone(), connector.toward(peer, &options)] {
+                let stream = connector.first_of(&[peer], Instant::now() + options.connect_timeout).await.unwrap();
+                let socket = socket2::SockRef::from(&stream);
+                assert_eq!(socket.keepalive().unwrap(), watched);
+                #[cfg(target_os = "linux")]
+                assert_eq!(socket.tcp_user_timeout().unwrap(), watched.then_some(Duration::from_secs(40)));
+            }
+        }
     }
 }

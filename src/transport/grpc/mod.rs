@@ -10,7 +10,8 @@
 //! A proxy relays messages that it does not know with the [`BytesCodec`].
 //!
 //! Each link has one kept channel, over which real traffic goes and regular probes too: that probes its connection as
-//! well as the node. Probes are not traffic: whether real calls fail is counted around the channel ([`TrackErrors`]), and
+//! well as the node. The node's `Watch` stream goes over it, for the same reason: when the node's process dies, what its
+//! kernel says at once it says on that connection. A second one per node and supervisor would say nothing more. Probes are not traffic: whether real calls fail is counted around the channel ([`TrackErrors`]), and
 //! probes go beneath that. A probe on a fresh connection goes to the address that the kept one last reached, for a name may
 //! stand for several machines and only one of them is being judged.
 
@@ -41,13 +42,14 @@ pub use tracking::{TrackErrors, Tracked, TrackedBody};
 
 use super::{
     ByName, DialError, DialOptions, HealthProbe, LatencyRecorder, Link, MethodClassifier, NodeAddress, Place,
-    TrafficErrors, Transport,
+    TrafficErrors, Transport, Words,
 };
 use crate::{
     config::Secret,
     core::{
         evidence::{Evidence, Hard, Misconfigured, Soft},
         prober::Via,
+        watching::Word,
     },
 };
 use auth::{Signer, WallClock};
@@ -55,7 +57,7 @@ use balance::RoundRobin;
 use classify::Failure;
 use connection::{Route, Shared};
 use connector::{Connector, Pin};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use handshake::Handshake;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tls::Tls;
@@ -288,6 +290,11 @@ impl HealthProbe for GrpcProbe {
     fn reconnect(&self) {
         self.0.kept.send_replace(self.0.track.layer(self.0.dialer.kept()));
     }
+
+    fn watch(&self) -> Words {
+        let connection = self.0.kept.borrow().get_ref().clone();
+        Words::new(watched(connection).flatten_stream())
+    }
 }
 
 impl Inner {
@@ -316,14 +323,33 @@ impl Inner {
 /// One `Check` of the empty service, which stands for the server as a whole.
 async fn ask(connection: Connection, id: &str) -> Result<Evidence, Failure> {
     match health(connection, id).await {
-        Ok(status) => Ok(match status {
-            ServingStatus::Serving => Evidence::Serving,
-            ServingStatus::NotServing => Evidence::Hard(Hard::NotServing),
-            ServingStatus::ServiceUnknown => Evidence::Hard(Hard::ServiceUnknown),
-            // A server that does not know whether it serves must not be sent writes.
-            ServingStatus::Unknown => Evidence::Hard(Hard::NotServing),
-        }),
+        Ok(status) => Ok(said(status)),
         Err(status) => Err(classify::status(&status)),
+    }
+}
+
+fn said(status: ServingStatus) -> Evidence {
+    match status {
+        ServingStatus::Serving => Evidence::Serving,
+        ServingStatus::NotServing => Evidence::Hard(Hard::NotServing),
+        ServingStatus::ServiceUnknown => Evidence::Hard(Hard::ServiceUnknown),
+        // A server that does not know whether it serves must not be sent writes.
+        ServingStatus::Unknown => Evidence::Hard(Hard::NotServing),
+    }
+}
+
+/// One `Watch` of the empty service.
+async fn watched(connection: Connection) -> stream::BoxStream<'static, Word> {
+    let request = HealthCheckRequest { service: String::new() };
+    match HealthClient::new(connection).watch(request).await {
+        Ok(answers) => answers
+            .into_inner()
+            .map(|answer| match answer {
+                Ok(answer) => Word::Says(said(answer.status())),
+                Err(status) => Word::Ended(classify::ended(&status)),
+            })
+            .boxed(),
+        Err(status) => stream::iter([Word::Ended(classify::status(&status).evidence)]).boxed(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Either kind of stream, with an eye on the first bytes.
 
+use crate::transport::DialOptions;
 use std::{
     io,
     pin::Pin,
@@ -8,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -16,6 +18,30 @@ use tokio::{
 
 /// How an alert record of TLS begins. As the head of a first HTTP/2 frame it would announce a megabyte of settings.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+/// How the kernel tells that a machine is gone, on connections over which nothing is being said. HTTP/2's own PINGs ask
+/// the process; the kernel's also end what a dead machine left unacknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keepalive {
+    idle: Duration,
+    limit: Duration,
+}
+
+impl Keepalive {
+    pub(super) fn of(options: &DialOptions) -> Option<Self> {
+        options.keepalive.map(|idle| Self { idle, limit: idle.saturating_add(options.keepalive_timeout) })
+    }
+
+    /// Whole seconds are the kernel's grain.
+    pub(super) fn set(self, stream: &TcpStream) -> io::Result<()> {
+        let socket = socket2::SockRef::from(stream);
+        let idle = self.idle.max(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle).with_interval(idle))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(self.limit))?;
+        Ok(())
+    }
+}
 
 /// The socket of one connection.
 pub(super) struct Socket {

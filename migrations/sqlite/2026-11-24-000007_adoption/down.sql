@@ -1,2 +1,0 @@
-ALTER TABLE supervisors DROP COLUMN attempt;
-ALTER TABLE supervisors DROP COLUMN process;
