@@ -4,6 +4,7 @@
 //! Ratios are the result, not times: both sides of each are taken in turn within one run, through one pool, on one
 //! thread. So a machine that is busy with something else slows both.
 
+pub mod false_alarms;
 pub mod fleet;
 pub mod ground;
 pub mod primaries;
@@ -14,8 +15,9 @@ pub mod scale;
 pub mod settle;
 pub mod synced;
 
+#[allow(missing_docs, clippy::missing_panics_doc, reason = "the tests' own")]
 #[path = "../../tests/support/postgres.rs"]
-mod postgres;
+pub mod postgres;
 
 /// Whatever went wrong. A measurement that fails is not repeated.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

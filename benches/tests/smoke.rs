@@ -1,7 +1,12 @@
 //! The set-ups work, at sizes that take no time.
 
-use quorate::testing::storage_node::StorageNode;
+use quorate::{
+    config::Config,
+    core::{settings::Profile, window::Thresholds},
+    testing::storage_node::StorageNode,
+};
 use quorate_benches::{
+    false_alarms::{Model, simulate},
     fleet::{self, Order},
     ground::{Elections, Kind},
     proxy,
@@ -105,4 +110,43 @@ async fn a_table_is_filled_and_asked_from_memory() {
         assert!([table.bypass, table.cold, table.miss, table.hit].iter().all(|times| times.count == 20), "{table:?}");
         assert!(table.hit.median_us < table.miss.median_us, "{table:?}");
     }
+}
+
+/// The count of false verdicts can be other than none: with an eye that believes one lost probe it is.
+#[test]
+fn false_alarms_are_found_where_one_miss_is_enough() {
+    let health = Config::new(Profile::Default, "sqlite:unused").health;
+    let model = Model {
+        thresholds: health.thresholds,
+        timeout: health.timeout,
+        interval: health.interval,
+        supervisor_stalls: 6.0,
+        node_stalls: 6.0,
+        machine_stalls: 1.0,
+    };
+    let careful = simulate(&model, 1, 1_000);
+    assert!(careful.probes > 14_000_000 && careful.missed > 100_000, "{careful:?}");
+    let hasty = Model { thresholds: Thresholds { fall: 1, ..model.thresholds }, ..model };
+    let hasty = simulate(&hasty, 1, 1_000);
+    assert!(hasty.verdicts > 100 && careful.verdicts * 100 < hasty.verdicts, "{careful:?} {hasty:?}");
+}
+
+/// The harness of real processes plays its faults, and loses nothing.
+#[test]
+fn the_failover_harness_plays() {
+    let folder = tempfile::tempdir().unwrap();
+    let words =
+        "--trials 1 --profiles lan --databases sqlite --repositories 30 --faults kill,not-serving,stop,supervisor";
+    let played = std::process::Command::new(env!("CARGO_BIN_EXE_failover"))
+        .args(words.split(' '))
+        .args(["--out".as_ref(), folder.path().as_os_str()])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&played.stdout);
+    assert!(played.status.success(), "{told}\n{}", String::from_utf8_lossy(&played.stderr));
+    for fault in ["kill", "not-serving", "stop", "supervisor"] {
+        assert!(told.contains(&format!("| lan | {fault} | 1 |")), "{told}");
+    }
+    let plot = std::fs::read_to_string(folder.path().join("failover.svg")).unwrap();
+    assert_eq!(plot.matches("<circle").count(), 3, "one dot for each failover");
 }

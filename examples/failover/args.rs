@@ -78,7 +78,7 @@ fn story(mut words: impl Iterator<Item = String>) -> Result<Part, String> {
                 }
                 story.database = Some(url);
             }
-            "--profile" => story.profile = profile(&word, &mut words)?,
+            "--profile" => story.profile = profile(&word, &mut words, &[Profile::Default, Profile::Lan])?,
             _ => return Err(unknown(&word)),
         }
     }
@@ -113,7 +113,7 @@ fn supervisor(mut words: impl Iterator<Item = String>) -> Result<Part, String> {
         match word.as_str() {
             "--name" => name = Some(value::<SupervisorName>(&word, &mut words)?),
             "--database" => database = Some(value::<String>(&word, &mut words)?),
-            "--profile" => chosen = profile(&word, &mut words)?,
+            "--profile" => chosen = profile(&word, &mut words, &[Profile::Default, Profile::Lan, Profile::Praefect])?,
             "--node" => nodes.push(NodeSpec::parse(&value::<String>(&word, &mut words)?)?),
             _ => return Err(unknown(&word)),
         }
@@ -123,13 +123,13 @@ fn supervisor(mut words: impl Iterator<Item = String>) -> Result<Part, String> {
     Ok(Part::Supervisor(supervisor::Settings { name, database, profile: chosen, nodes }))
 }
 
-fn profile(key: &str, words: &mut impl Iterator<Item = String>) -> Result<Profile, String> {
+fn profile(key: &str, words: &mut impl Iterator<Item = String>, allowed: &[Profile]) -> Result<Profile, String> {
     let name: String = value(key, words)?;
-    match name.as_str() {
-        "default" => Ok(Profile::Default),
-        "lan" => Ok(Profile::Lan),
-        _ => Err(format!("{key} {name:?} is not allowed: it must be default or lan")),
-    }
+    let found = allowed.iter().find(|profile| profile.as_str() == name);
+    found.copied().ok_or_else(|| {
+        let allowed: Vec<&str> = allowed.iter().map(|profile| profile.as_str()).collect();
+        format!("{key} {name:?} is not allowed: it must be {}", allowed.join(" or "))
+    })
 }
 
 fn value<T: FromStr<Err: Display>>(key: &str, words: &mut impl Iterator<Item = String>) -> Result<T, String> {

@@ -4,7 +4,7 @@ use crate::{
     cluster::{
         Failure,
         client::{StaleBy, stale},
-        wire::Elected,
+        wire::{Elected, Order},
         world::World,
     },
     disk::ObjectLog,
@@ -93,7 +93,7 @@ async fn slept_inside_the_handler(
     let (_, new) = deposed(world).await?;
     world.node(&storage("g1"))?.thaw()?;
     hold(tell(world, "g1", &new).await?, || "g1's fence did not hear of its successor".into())?;
-    world.node_mut(&storage("g1"))?.release().await?;
+    world.node_mut(&storage("g1"))?.tell(Order::Release).await?;
     let outcome = write.await?.map(drop).map_err(Failure::from);
     increment_is_refused(world, &old).await?;
     let kept = on_disk(world, folder, "g1", 7).await?;

@@ -50,6 +50,7 @@ pub(crate) async fn play(drill: Drill, act: impl AsyncFnOnce(&mut World, &Path) 
         profile: drill.profile,
         repository: "drill.git",
         primary: Some("g1"),
+        namespace: None,
         faults: drill.faults,
     };
     let mut world = match World::start(plan).await {

@@ -127,6 +127,11 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
+/// One of the server's programs, as the user that may run it.
+pub fn server_program(name: &str) -> Command {
+    as_postgres(&binaries().join(name))
+}
+
 /// Starts a server on the loopback; answers its administrator's URL and the shell that guards it.
 pub fn launch(fsync: bool) -> (String, Option<Child>) {
     let bin = binaries();

@@ -5,7 +5,7 @@ use super::{
     child::Child,
     proto::{CatchUpRequest, FetchRequest, GetRequest, Peer, PutRequest, object_store_client::ObjectStoreClient},
     until,
-    wire::{Line, NodeSpec, What},
+    wire::{Line, NodeSpec, Order, What},
     within,
 };
 use quorate::{core::ids::Storage, fencing::Claim};
@@ -31,26 +31,44 @@ pub(crate) struct NodeProcess {
     pub(crate) spec: NodeSpec,
     program: PathBuf,
     arguments: Vec<String>,
+    namespace: Option<String>,
     child: Option<(Child, watch::Receiver<Vec<What>>)>,
     pub(crate) client: NodeClient,
 }
 
 impl NodeProcess {
-    /// Starts a node, with its data in this folder and with extra arguments, and waits until it serves.
-    pub(crate) async fn start(program: &Path, spec: NodeSpec, data: &Path, extra: &[&str]) -> Result<Self, Failure> {
+    /// Starts a node, with its data in this folder and with extra arguments, in a network namespace if there is one, and
+    /// waits until it serves.
+    pub(crate) async fn start(
+        program: &Path,
+        spec: NodeSpec,
+        data: &Path,
+        extra: &[&str],
+        namespace: Option<&str>,
+    ) -> Result<Self, Failure> {
         let mut arguments = vec!["storage".to_owned(), "--name".into(), spec.storage.to_string()];
         arguments.extend(["--listen".into(), spec.host(), "--data".into()]);
         arguments.push(data.to_str().ok_or("the folder's name is not UTF-8")?.to_owned());
         arguments.extend(extra.iter().map(|&argument| argument.to_owned()));
         let client = NodeClient::new(&spec)?;
-        let mut node = Self { spec, program: program.to_owned(), arguments, child: None, client };
+        let (program, namespace) = (program.to_owned(), namespace.map(str::to_owned));
+        let mut node = Self { spec, program, arguments, namespace, child: None, client };
         node.restart().await?;
         Ok(node)
     }
 
     /// Starts it again, on the same port, with the same data.
     pub(crate) async fn restart(&mut self) -> Result<(), Failure> {
-        let (child, mut said) = Child::spawn(&self.program, self.spec.storage.as_str(), &self.arguments)?;
+        let name = self.spec.storage.as_str();
+        let (child, mut said) = match &self.namespace {
+            None => Child::spawn(&self.program, name, &self.arguments)?,
+            Some(namespace) => {
+                let program = self.program.to_str().ok_or("the program's name is not UTF-8")?.to_owned();
+                let entered = ["netns", "exec", namespace].map(str::to_owned).into_iter().chain([program]);
+                // It becomes the node: the process started is the one that is killed and frozen.
+                Child::spawn(Path::new("ip"), name, entered.chain(self.arguments.iter().cloned()))?
+            }
+        };
         let (publish, mut events) = watch::channel(Vec::new());
         tokio::spawn(async move {
             while let Some(line) = said.recv().await {
@@ -105,11 +123,11 @@ impl NodeProcess {
         within(READY_WITHIN, "the node holds the object inside its handler", held).await??;
         Ok(())
     }
-    /// Lets go of what it holds inside its handlers.
+    /// Gives it an order.
     #[allow(dead_code, reason = "for drills")]
-    pub(crate) async fn release(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn tell(&mut self, order: Order) -> Result<(), Failure> {
         let (child, _) = self.child.as_mut().ok_or("the node does not run")?;
-        child.say(&"release").await
+        child.say(&order).await
     }
     pub(crate) fn complaints(&self) -> String {
         self.child.as_ref().map(|(child, _)| child.complaints()).unwrap_or_default()

@@ -11,7 +11,10 @@ use quorate::{
     transport::NodeAddress,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// The one virtual storage of the example.
 pub(crate) const VIRTUAL_STORAGE: &str = "default";
@@ -34,6 +37,12 @@ pub(crate) enum Op {
     GenerationIncrement { repository: RepositoryId, fence: Fence, acknowledged: BTreeSet<Storage> },
     /// A replica has caught up.
     GenerationSet { repository: RepositoryId, fence: Fence, storage: Storage, generation: Generation },
+    /// Asks for the primary again and again until it is another one. Answered with [`Moved`].
+    Moved { path: RelativePath, from: Storage, within_ms: u64 },
+    /// Asks for the primary again and again for a while. Answered with [`Polled`].
+    Poll { path: RelativePath, for_ms: u64 },
+    /// Creates many repositories with replicas on all these nodes, which lead the same number of them each.
+    RepositoriesCreate { prefix: String, count: u32, replicas: Vec<Storage> },
     /// Answered with the [`RepositoryId`].
     RepositoryCreate { path: RelativePath, replicas: Vec<Storage>, primary: Option<Storage> },
     /// Answered with [`Facts`].
@@ -124,6 +133,40 @@ pub(crate) struct Elected {
     pub(crate) healthy: BTreeSet<Storage>,
 }
 
+/// When another primary was first answered, and how the lookups before that went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) at_us: u64,
+    pub(crate) to: Storage,
+    pub(crate) lookups: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_error: Option<String>,
+}
+
+/// How the lookups of a while went.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Polled {
+    pub(crate) lookups: u64,
+    pub(crate) failed: u64,
+    pub(crate) last_error: Option<String>,
+    /// The longest time from one good answer to the next.
+    pub(crate) longest_gap_us: u64,
+    /// Whoever was answered.
+    pub(crate) primaries: BTreeSet<Storage>,
+}
+
+/// What a storage node is told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Let go of what is held inside handlers.
+    Release,
+    /// Say that you serve, or that you do not.
+    Serve(bool),
+    /// Say that you no longer serve, finish what is under way, and end.
+    Stop,
+}
+
 /// A node to read from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Place {
@@ -169,25 +212,25 @@ pub(crate) struct Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeSpec {
     pub(crate) storage: Storage,
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
 }
 
 impl NodeSpec {
     /// Where it listens.
     pub(crate) fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
     /// Where it listens, as supervisors are configured with it.
     pub(crate) fn address(&self) -> String {
         format!("tcp://{}", self.host())
     }
-    /// Reads `NAME=tcp://127.0.0.1:PORT`.
+    /// Reads `NAME=tcp://IP:PORT`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let refused = || format!("{text:?} is not allowed: it must be NAME=tcp://127.0.0.1:PORT");
+        let refused = || format!("{text:?} is not allowed: it must be NAME=tcp://IP:PORT");
         let (name, address) = text.split_once('=').ok_or_else(refused)?;
         NodeAddress::new(address).map_err(|_| refused())?;
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).ok_or_else(refused)?;
-        Ok(Self { storage: Storage::new(name).map_err(|_| refused())?, port })
+        let address = address.strip_prefix("tcp://").and_then(|address| address.parse().ok()).ok_or_else(refused)?;
+        Ok(Self { storage: Storage::new(name).map_err(|_| refused())?, address })
     }
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use quorate::core::ids::{RelativePath, RepositoryId, Storage};
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,6 +19,9 @@ use std::{
 
 /// The names of the nodes.
 pub(crate) const NODES: [&str; 3] = ["g1", "g2", "g3"];
+
+/// Where nodes listen that run in a network namespace: the first at this address, the next at the next.
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 199, 0, 11);
 
 /// A cluster to be started.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) repository: &'a str,
     /// The primary to record; `None`: the first lookup elects one.
     pub(crate) primary: Option<&'a str>,
+    /// The network namespace that the nodes run in, at [`OUTSIDE`] and up; `None`: on the loopback.
+    pub(crate) namespace: Option<&'a str>,
     /// Further arguments of single nodes.
     pub(crate) faults: &'a [(&'a str, &'a [&'a str])],
 }
@@ -54,7 +60,7 @@ impl World {
         let Plan { program, folder, .. } = plan;
         let started = try_join_all(NODES.map(|name| {
             let faults = plan.faults.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, faults)| *faults);
-            start_node(&program, &folder, name, faults)
+            start_node(&program, &folder, name, faults, plan.namespace)
         }));
         let nodes: BTreeMap<Storage, NodeProcess> =
             started.await?.into_iter().map(|node| (node.storage().clone(), node)).collect();
@@ -124,11 +130,19 @@ impl World {
     }
 }
 
-async fn start_node(program: &Path, folder: &Path, name: &str, faults: &[&str]) -> Result<NodeProcess, Failure> {
+async fn start_node(
+    program: &Path,
+    folder: &Path,
+    name: &str,
+    faults: &[&str],
+    namespace: Option<&str>,
+) -> Result<NodeProcess, Failure> {
     let data = folder.join(name);
     std::fs::create_dir_all(&data)?;
-    let spec = NodeSpec { storage: Storage::new(name)?, port: free_port().await? };
-    NodeProcess::start(program, spec, &data, faults).await
+    let at = NODES.iter().position(|known| *known == name).and_then(|at| u32::try_from(at).ok()).unwrap_or(0);
+    let ip = namespace.map_or(Ipv4Addr::LOCALHOST, |_| Ipv4Addr::from(u32::from(OUTSIDE).saturating_add(at)));
+    let spec = NodeSpec { storage: Storage::new(name)?, address: (ip, free_port().await?).into() };
+    NodeProcess::start(program, spec, &data, faults, namespace).await
 }
 
 fn path_text(path: &Path) -> Result<&str, Failure> {

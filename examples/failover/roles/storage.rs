@@ -15,7 +15,7 @@ use crate::cluster::{
         object_store_server::{ObjectStore, ObjectStoreServer},
     },
     until,
-    wire::What,
+    wire::{Order, What},
 };
 use futures_util::future::join_all;
 use quorate::{
@@ -25,18 +25,21 @@ use quorate::{
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, watch},
+    sync::{Mutex, oneshot, watch},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status,
     transport::{Channel, Server},
 };
+use tonic_health::ServingStatus;
 
 /// How long the primary waits for one replica. A replica that is slower is simply not among the acknowledged.
 const REPLICA_WITHIN: Duration = Duration::from_millis(400);
 /// How long a port of ours may be held by what is left of an earlier process.
 const PORT_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node that was told to stop goes on with what is under way.
+const FINISHED_WITHIN: Duration = Duration::from_millis(500);
 /// The longest that a handler is held.
 const HELD_AT_MOST: Duration = Duration::from_secs(60);
 
@@ -53,13 +56,27 @@ pub(crate) struct Settings {
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut parent = listen_to_parent()?;
     let (release, released) = watch::channel(false);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reporter = health.clone();
     let ended = async move {
         while let Some(line) = parent.recv().await {
-            // Only one thing can be said to a node.
-            if line.contains("release") {
-                release.send_replace(true);
+            match serde_json::from_str(&line) {
+                Ok(Order::Release) => drop(release.send_replace(true)),
+                Ok(Order::Serve(true)) => reporter.set_service_status("", ServingStatus::Serving).await,
+                Ok(Order::Serve(false)) => reporter.set_service_status("", ServingStatus::NotServing).await,
+                Ok(Order::Stop) => return reporter.set_service_status("", ServingStatus::NotServing).await,
+                Err(error) => eprintln!("told what is not understood ({error}): {line}"),
             }
         }
+    };
+    let (leave, left) = oneshot::channel();
+    // Streams of those who watch our health end with us, not before.
+    let ended = async move {
+        ended.await;
+        tokio::spawn(async move {
+            tokio::time::sleep(FINISHED_WITHIN).await;
+            let _ = leave.send(());
+        });
     };
     let Settings { name, listen, data, faults } = settings;
     let listener = until(PORT_WITHIN, "the port is free", || async { Ok(TcpListener::bind(listen).await?) }).await?;
@@ -72,19 +89,29 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         channels: Mutex::default(),
         released,
     });
-    let (health, health_service) = tonic_health::server::health_reporter();
     // The epochs are loaded; adoption is per repository and never gates health.
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health.set_service_status("", ServingStatus::Serving).await;
     tell(What::Ready);
     let incoming = TcpListenerStream::new(listener);
     if fenced {
         let routes = Server::builder().tcp_nodelay(true).layer(fence.clone()).add_service(fence.server());
-        routes.add_service(health_service).add_service(service).serve_with_incoming_shutdown(incoming, ended).await?;
+        let routes = routes.add_service(health_service).add_service(service);
+        finished(left, routes.serve_with_incoming_shutdown(incoming, ended)).await
     } else {
         let routes = Server::builder().add_service(health_service).add_service(service);
-        routes.serve_with_incoming_shutdown(incoming, ended).await?;
+        finished(left, routes.serve_with_incoming_shutdown(incoming, ended)).await
     }
-    Ok(())
+}
+
+/// Serves until the end, and then no longer than it may.
+async fn finished<E: Into<Failure>>(
+    left: oneshot::Receiver<()>,
+    serve: impl Future<Output = Result<(), E>>,
+) -> Result<(), Failure> {
+    tokio::select! {
+        served = serve => served.map_err(Into::into),
+        _ = left => Ok(()),
+    }
 }
 
 struct Node {

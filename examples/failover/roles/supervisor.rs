@@ -5,17 +5,18 @@ use crate::cluster::{
     Failure,
     clock::now_us,
     wire::{
-        Answer, Change, Elected, Facts, Line, NodeSpec, Op, Outcome, Place, Refusal, Request, VIRTUAL_STORAGE, View,
-        What,
+        Answer, Change, Elected, Facts, Line, Moved, NodeSpec, Op, Outcome, Place, Polled, Refusal, Request,
+        VIRTUAL_STORAGE, View, What,
     },
 };
 use actix::prelude::*;
+use futures_util::{StreamExt, TryStreamExt};
 use quorate::{
     Config, Error, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
     core::{
         election::Target,
-        ids::{NodeId, RepositoryId, SupervisorName, VirtualStorage, Voter},
+        ids::{NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter},
         settings::Profile,
     },
     messages::consensus::ConsensusChanged,
@@ -24,8 +25,12 @@ use quorate::{
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
-/// How often a supervisor that lost its registration is asked whether it will come back.
-const ENDED_CHECK: Duration = Duration::from_millis(100);
+/// Between two attempts at what may take a while: a registration that may come back, a lock that may be let go of.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Between two lookups of one that waits for another primary: what such a moment is known to.
+const ASKED_EVERY: Duration = Duration::from_millis(1);
+/// Repositories that are created at the same time.
+const CREATES: usize = 8;
 /// More changes than a run makes.
 const HISTORY: u32 = 1_000;
 
@@ -96,7 +101,7 @@ impl Handler<ConsensusChanged> for Herald {
 /// Tells the parent when this supervisor has stopped voting for good.
 async fn watch_the_end(supervisor: Supervisor) {
     loop {
-        actix::clock::sleep(ENDED_CHECK).await;
+        actix::clock::sleep(PAUSE).await;
         if supervisor.voter().is_some() {
             continue;
         }
@@ -118,6 +123,28 @@ async fn perform(supervisor: &Supervisor, op: Op) -> Result<serde_json::Value, R
             let primary = supervisor.primary(&target(path)).await.map_err(|error| refusal(&error))?;
             let healthy = supervisor.healthy_nodes().0.remove(&virtual_storage).unwrap_or_default();
             value(&Elected { primary, healthy: healthy.into_iter().collect() })
+        }
+        Op::Moved { path, from, within_ms } => value(&moved(supervisor, target(path), from, within_ms).await?),
+        Op::Poll { path, for_ms } => value(&poll(supervisor, target(path), for_ms).await),
+        Op::RepositoriesCreate { prefix, count, replicas } => {
+            let created = futures_util::stream::iter(0..count).map(Ok).try_for_each_concurrent(CREATES, |number| {
+                let led_by = usize::try_from(number).ok().and_then(|at| at.checked_rem(replicas.len()));
+                let primary = led_by.and_then(|at| replicas.get(at)).cloned();
+                let (virtual_storage, replicas) = (virtual_storage.clone(), replicas.clone());
+                let path = RelativePath::new(format!("{prefix}{number}.git"));
+                async move {
+                    let path = path.map_err(|error| refused("bad_name", &error))?;
+                    let new = NewRepository { primary, ..NewRepository::new(virtual_storage, path, replicas) };
+                    loop {
+                        match supervisor.repository_create(&new).await {
+                            // Nothing was changed, and trying again may help: a lock that was held for too long.
+                            Err(error) if error.is_retryable() => actix::clock::sleep(PAUSE).await,
+                            done => return done.map(|_| ()).map_err(|error| refusal(&error)),
+                        }
+                    }
+                }
+            });
+            value(&created.await?)
         }
         Op::GenerationIncrement { repository, fence, acknowledged } => {
             let done = supervisor.generation_increment(repository, Some(&fence), &acknowledged).await;
@@ -173,6 +200,55 @@ async fn perform(supervisor: &Supervisor, op: Op) -> Result<serde_json::Value, R
             value(&())
         }
     }
+}
+
+/// Asks until another primary is answered.
+async fn moved(supervisor: &Supervisor, target: Target, from: Storage, within_ms: u64) -> Result<Moved, Refusal> {
+    let (mut lookups, mut failed, mut last_error) = (0, 0, None);
+    let asking = async {
+        loop {
+            lookups += 1;
+            match supervisor.primary(&target).await {
+                Ok(primary) if primary.storage != from => return primary.storage,
+                Ok(_) => {}
+                Err(error) => {
+                    failed += 1;
+                    last_error = Some(chain(&error));
+                }
+            }
+            actix::clock::sleep(ASKED_EVERY).await;
+        }
+    };
+    match actix::clock::timeout(Duration::from_millis(within_ms), asking).await {
+        Ok(to) => Ok(Moved { at_us: now_us(), to, lookups, failed, last_error }),
+        Err(_) => {
+            let message = format!("{from} was primary for {within_ms} ms; last: {last_error:?}");
+            Err(Refusal { kind: "not_moved".into(), message, retryable: false })
+        }
+    }
+}
+
+/// Asks for a while.
+async fn poll(supervisor: &Supervisor, target: Target, for_ms: u64) -> Polled {
+    let end_us = now_us().saturating_add(for_ms.saturating_mul(1_000));
+    let (mut last_us, mut told) = (now_us(), Polled::default());
+    while last_us.max(now_us()) < end_us {
+        told.lookups += 1;
+        match supervisor.primary(&target).await {
+            Ok(primary) => {
+                told.longest_gap_us = told.longest_gap_us.max(now_us().saturating_sub(last_us));
+                last_us = now_us();
+                told.primaries.insert(primary.storage);
+            }
+            Err(error) => {
+                told.failed += 1;
+                told.last_error = Some(chain(&error));
+            }
+        }
+        actix::clock::sleep(ASKED_EVERY).await;
+    }
+    told.longest_gap_us = told.longest_gap_us.max(now_us().saturating_sub(last_us));
+    told
 }
 
 fn change(change: PrimaryChange) -> Change {

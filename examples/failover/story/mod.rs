@@ -37,6 +37,7 @@ pub(crate) async fn run(story: args::Story) -> Result<bool, Failure> {
         profile: if story.profile == Profile::Lan { "lan" } else { "default" },
         repository: &repository,
         primary: None,
+        namespace: None,
         faults: &[],
     };
     let mut world = World::start(plan).await?;
