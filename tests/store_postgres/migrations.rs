@@ -50,3 +50,23 @@ async fn each_migration_taken_back_leaves_what_stood_before_it_and_runs_again() 
         assert_eq!(schema(&client).await, stood[number + 1], "{} ran again", migration.display());
     }
 }
+
+#[tokio::test]
+async fn the_way_back_gives_a_praefect_its_own_function_and_triggers_again() {
+    let url = super::adoption::left_by_a_praefect().await;
+    let client = raw(&url).await;
+    let told = |schema: BTreeMap<String, String>| -> Vec<(String, String)> {
+        schema.into_iter().filter(|(name, _)| name.starts_with("function ") || name.starts_with("trigger ")).collect()
+    };
+    let before = told(schema(&client).await);
+    assert!(before.iter().any(|(name, _)| name == "function notify_on_change()"), "{before:?}");
+    PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres");
+    let mut ours: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    ours.sort();
+    // All but the first, whose tables are the Praefect's.
+    for migration in ours.iter().skip(1).rev() {
+        client.batch_execute(&std::fs::read_to_string(migration.join("down.sql")).unwrap()).await.unwrap();
+    }
+    assert_eq!(told(schema(&client).await), before);
+}

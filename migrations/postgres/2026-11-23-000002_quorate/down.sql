@@ -12,6 +12,23 @@ DROP TRIGGER IF EXISTS notify_on_delete ON storage_repositories;
 DROP FUNCTION IF EXISTS notify_on_change();
 DROP FUNCTION IF EXISTS quorate_storages_emptied() CASCADE;
 DROP FUNCTION IF EXISTS quorate_storages_moved() CASCADE;
+-- A database that was a Praefect's is one again.
+DO $$ BEGIN
+    IF to_regprocedure('praefect_notify_on_change()') IS NOT NULL THEN
+        ALTER FUNCTION praefect_notify_on_change() RENAME TO notify_on_change;
+        CREATE TRIGGER notify_on_delete AFTER DELETE ON repositories
+            REFERENCING OLD TABLE AS old_val FOR EACH STATEMENT EXECUTE FUNCTION notify_on_change('repositories_updates');
+        CREATE TRIGGER notify_on_insert AFTER INSERT ON storage_repositories
+            REFERENCING NEW TABLE AS new_val FOR EACH STATEMENT
+            EXECUTE FUNCTION notify_on_change('storage_repositories_updates');
+        CREATE TRIGGER notify_on_update AFTER UPDATE ON storage_repositories
+            REFERENCING OLD TABLE AS old_val NEW TABLE AS new_val FOR EACH STATEMENT
+            EXECUTE FUNCTION notify_on_change('storage_repositories_updates');
+        CREATE TRIGGER notify_on_delete AFTER DELETE ON storage_repositories
+            REFERENCING OLD TABLE AS old_val FOR EACH STATEMENT
+            EXECUTE FUNCTION notify_on_change('storage_repositories_updates');
+    END IF;
+END $$;
 DROP FUNCTION IF EXISTS quorate_primaries_moved() CASCADE;
 DROP FUNCTION IF EXISTS quorate_guard_repository() CASCADE;
 DROP FUNCTION IF EXISTS quorate_all_moved() CASCADE;

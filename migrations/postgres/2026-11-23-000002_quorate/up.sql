@@ -359,7 +359,13 @@ CREATE TRIGGER quorate_storages_truncated AFTER TRUNCATE ON storages
 
 -- The payload is Praefect's, `[{"virtual_storage": .., "relative_paths": [..]}]`, but cut into pieces that fit: a payload
 -- of 8000 bytes fails the whole statement. Silent unless the settings ask for it, for NOTIFY takes a lock at commit.
-CREATE OR REPLACE FUNCTION notify_on_change() RETURNS trigger LANGUAGE plpgsql AS $$
+-- A Praefect's own, changed or not, is kept under another name for the way back.
+DO $$ BEGIN
+    IF to_regprocedure('notify_on_change()') IS NOT NULL THEN
+        ALTER FUNCTION notify_on_change() RENAME TO praefect_notify_on_change;
+    END IF;
+END $$;
+CREATE FUNCTION notify_on_change() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moved jsonb;
 BEGIN
