@@ -4,10 +4,10 @@
 use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
-        Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian, HealthManager,
-        HealthManagerConfig, KnownPrimaries, LocalElector, LocalElectorConfig, LocalView, NodeActor, NodeCell,
-        NodeHandle, NodeSpec, Notifier, PerRepositoryElector, Relay, SUBSCRIBERS_MAX, Subscribers,
-        VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
+        Beliefs, Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian,
+        HealthManager, HealthManagerConfig, KnownPrimaries, LocalElector, LocalElectorConfig, LocalView, NodeActor,
+        NodeCell, NodeHandle, NodeSpec, Notifier, PerRepositoryElector, PrimaryTable, Relay, Reply, SUBSCRIBERS_MAX,
+        Subscribers, VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
     },
     config::{
         DatabaseConfig, DatabaseUrl, ElectionStrategy, FailoverConfig, HealthConfig, NodeConfig, Problem, Secret,
@@ -21,15 +21,18 @@ use quorate::{
         election::{
             Decision, Election, ElectionFacts, Fence, Lags, NoCandidate, Primary, Reason, RecordedShard, Refusal,
             ReplicaFacts, ShardDecision, ShardElection, ShardFacts, StorageAttributes, Target, WaitReason,
-            candidates_of, choose_local, decide, decide_shard, follow, refusals, shard_refusals, standing, verdicts,
+            candidates_of, choose_local, decide, decide_shard, follow, refusals, shard_refusals, standing,
+            stands_alone, verdicts,
         },
         epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
         error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth, Trips},
         evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
+        flights::{Boarding, Flight, Flights},
         ids::{
             ClusterId, DecisionId, Incarnation, InvalidName, NodeId, RelativePath, RepositoryId, Storage,
             SupervisorName, VirtualStorage, Voter,
         },
+        lookup::{Freshness, Source, Trust},
         monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Worry, WrittenBatch},
         penalty::Penalties,
         prober::{Effect, Input, Prober, Via},
@@ -49,7 +52,7 @@ use quorate::{
     messages::{
         consensus::{ConsensusChanged, GetHealthConsensus, Subscribe},
         control::{GetRestarts, Leave, StopAll},
-        election::{GetPrimary, GetShard},
+        election::{GetPrimary, GetShard, PrimaryAnswer},
         health::{
             CheckHealth, GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport,
             RunRound, Tick,

@@ -54,6 +54,7 @@ const HANDED_IN: &[&str] = &[
     "actors::LocalView",
     "actors::Relay",
     "actors::synced",
+    "actors::primaries",
 ];
 
 /// Which part may name which dependency. Every dependency needs a row; `""` stands for all parts.
@@ -61,6 +62,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("serde", &[""]),
     ("thiserror", &[""]),
     ("actix", &["messages", "actors", "supervisor", "testing"]),
+    ("arc_swap", &["actors"]),
+    ("foldhash", &["actors"]),
     ("actix_rt", &["actors", "supervisor", "testing"]),
     ("tokio", &["store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),
     ("futures_util", &["manager", "store", "transport", "fencing", "actors", "supervisor", "telemetry", "testing"]),

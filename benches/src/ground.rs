@@ -279,6 +279,7 @@ impl Elections {
             name,
             voter: voter.subscribe(),
             virtual_storages: None,
+            memory: None,
             timeout: Duration::from_secs(10),
             lot: ElectorConfig::random_lot,
         };
@@ -312,7 +313,7 @@ impl Elections {
     /// # Errors
     /// Whatever the elector says.
     pub async fn lookup(&self, repository: RepositoryId) -> Result<Primary> {
-        Ok(self.elector.send(GetPrimary(Target::Id(repository))).await??)
+        Ok(self.elector.send(GetPrimary::of(Target::Id(repository))).await??.into_primary())
     }
 
     /// The same by virtual storage and path.
@@ -321,7 +322,7 @@ impl Elections {
     /// Whatever the elector says.
     pub async fn lookup_by_path(&self, repository: RepositoryId) -> Result<Primary> {
         let path = RelativePath::new(format!("@hashed/{repository}"))?;
-        Ok(self.elector.send(GetPrimary(Target::Path(VirtualStorage::new("v")?, path))).await??)
+        Ok(self.elector.send(GetPrimary::of(Target::Path(VirtualStorage::new("v")?, path))).await??.into_primary())
     }
 
     /// One lookup that must have elected.

@@ -6,6 +6,7 @@
 
 pub mod fleet;
 pub mod ground;
+pub mod primaries;
 pub mod proxy;
 pub mod rounds;
 pub mod sample;

@@ -1,4 +1,4 @@
-//! Hears of changes and makes the memory of who is up to date forget what changed.
+//! Hears of changes and makes the memories, of who is up to date and of who is primary, forget what changed.
 //!
 //! Where the database speaks first it listens, on a connection of the store's own, and asks over that connection every
 //! `check` whether it is heard still: what the answer proves is only as old as the question. Where the database cannot
@@ -6,9 +6,13 @@
 //! and whenever changes may have been missed, everything is forgotten. So the memory is never wrong for longer than a
 //! notification or a poll takes, and not believed for longer than `ttl` after either stopped.
 //!
-//! All that it keeps stands in the [`SyncedTable`]. It has no mailbox to speak of: the database is its only neighbour.
+//! It also says when the database is down: nobody can be listened to, and a poll over the pool failed, too. Primaries are
+//! then kept in mind, for what was last known is all there is; they are forgotten as soon as the database speaks again.
+//!
+//! All that it keeps stands in the [`SyncedTable`] and the [`PrimaryTable`]. It has no mailbox to speak of: the database is its only neighbour.
 
 use super::{
+    primaries::PrimaryTable,
     relay::Relay,
     synced::{FeedStatus, SyncedTable},
 };
@@ -32,8 +36,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub struct FollowerConfig {
     /// The database.
     pub feed: Arc<dyn ChangeFeed>,
-    /// What it keeps fresh.
+    /// What it keeps fresh: who is up to date.
     pub table: Arc<SyncedTable>,
+    /// And who is primary.
+    pub primaries: Option<Arc<PrimaryTable>>,
     /// How long the database may take to answer a check or a poll. The table's own limit is no shorter.
     pub ttl: Duration,
     /// Time between two checks of the listener.
@@ -47,12 +53,13 @@ pub struct FollowerConfig {
 }
 
 impl FollowerConfig {
-    /// This database and this table, nobody who reads votes, with the defaults of [`FeedConfig`] and 5 s to connect.
+    /// This database and this table, no memory of primaries and nobody who reads votes, with the defaults of [`FeedConfig`]
+    /// and 5 s to connect.
     #[must_use]
     pub fn new(feed: Arc<dyn ChangeFeed>, table: Arc<SyncedTable>) -> Self {
         let FeedConfig { ttl, check, poll, .. } = FeedConfig::default();
-        let votes = Relay::vacant();
-        Self { feed, table, ttl, check, poll, connect: Duration::from_secs(5), votes }
+        let (primaries, votes) = (None, Relay::vacant());
+        Self { feed, table, primaries, ttl, check, poll, connect: Duration::from_secs(5), votes }
     }
 }
 
@@ -73,7 +80,7 @@ impl Actor for Follower {
     type Context = Context<Self>;
     fn started(&mut self, ctx: &mut Context<Self>) {
         // What the one before it heard last is unknown.
-        self.config.table.lose(FeedStatus::Deaf { why: "not connected yet".to_owned() });
+        self.config.doubt("not connected yet".to_owned());
         let config = self.config.clone();
         ctx.spawn(async move { config.follow().await }.into_actor(self));
     }
@@ -107,6 +114,7 @@ impl FollowerConfig {
     /// Listens until that fails; answers why it did.
     async fn hear(&self, mut listener: Box<dyn Listener>) -> StoreError {
         self.table.lose(FeedStatus::Listening);
+        self.forget(&[Scope::Everything]);
         self.table.meter().listener("connected");
         telemetry::listening();
         let mut due = Instant::now();
@@ -119,11 +127,11 @@ impl FollowerConfig {
                 Some(Ok(changes)) => self.heed(changes),
                 Some(Err(error)) => return error,
                 None => {
-                    let asked = self.table.now();
+                    let asked = Instant::now();
                     match timeout(self.ttl, listener.check()).await {
                         Ok(Ok(changes)) => {
                             self.heed(changes);
-                            self.table.proven(asked);
+                            self.proven(asked);
                         }
                         Ok(Err(error)) => return error,
                         Err(elapsed) => return silent(elapsed),
@@ -139,15 +147,50 @@ impl FollowerConfig {
             // What does not fit is made good by the next heartbeat.
             self.votes.try_send(VotesChanged);
         }
+        if let Some(primaries) = &self.primaries {
+            let moved = changes.iter().filter(|change| change.kind == ChangeKind::Primaries);
+            primaries.forget(moved.map(|change| change.scope.clone()));
+        }
         // A repository that goes, or is renamed, tells of its primary too.
         let concerned = |change: &Change| matches!(change.kind, ChangeKind::Primaries | ChangeKind::Replicas);
         self.table.forget(changes.into_iter().filter(concerned).map(|change| change.scope));
     }
 
+    /// All that is remembered, of either kind.
+    fn forget(&self, scopes: &[Scope]) {
+        self.table.forget(scopes.iter().cloned());
+        if let Some(primaries) = &self.primaries {
+            primaries.forget(scopes.iter().cloned());
+        }
+    }
+
+    /// Everything that the database committed before this moment has been heeded.
+    fn proven(&self, at: Instant) {
+        self.table.proven(at);
+        if let Some(primaries) = &self.primaries {
+            primaries.prove(at);
+        }
+    }
+
+    /// The database does not answer.
+    fn lost(&self) {
+        if let Some(primaries) = &self.primaries {
+            primaries.lost();
+        }
+    }
+
+    /// Nothing is heard of changes from now on.
+    fn doubt(&self, why: String) {
+        self.table.lose(FeedStatus::Deaf { why });
+        if let Some(primaries) = &self.primaries {
+            primaries.doubt();
+        }
+    }
+
     /// Polls until it can be listened again; `None`: for ever.
     async fn poll(&self, why_not: Option<String>) -> Result<Option<Box<dyn Listener>>, String> {
         let why = why_not.clone().unwrap_or_else(|| "this database cannot notify".to_owned());
-        self.table.lose(FeedStatus::Deaf { why: why.clone() });
+        self.doubt(why.clone());
         let attempts = async {
             if why_not.is_none() {
                 return pending().await;
@@ -178,21 +221,31 @@ impl FollowerConfig {
     async fn ask(&self, since: Option<FeedPosition>, why: &str) -> Option<FeedPosition> {
         // What came before a long silence may be kept no more: begin anew.
         let since = since.filter(|_| self.table.is_live());
-        let asked = self.table.now();
+        let asked = Instant::now();
         match timeout(self.ttl, self.feed.changes_since(since.as_ref())).await {
             Ok(Ok(polled)) => {
                 if since.is_none() {
-                    self.table.forget([Scope::Everything]);
+                    self.forget(&[Scope::Everything]);
                 }
                 self.heed(polled.changes);
-                self.table.proven(asked);
+                self.proven(asked);
                 if self.table.set_status(FeedStatus::Polling { why: why.to_owned() }) {
                     telemetry::polling(why, self.poll);
                 }
                 Some(polled.position)
             }
             // The position still holds; what is remembered lapses by itself.
-            Ok(Err(_)) | Err(_) => since,
+            Ok(Err(error)) => {
+                // What it cannot say is another trouble than that it says nothing.
+                if error.is_transient() {
+                    self.lost();
+                }
+                since
+            }
+            Err(_) => {
+                self.lost();
+                since
+            }
         }
     }
 }

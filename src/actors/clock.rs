@@ -14,7 +14,11 @@ impl MonotonicClock {
         Self(Instant::now())
     }
     pub(super) fn now(self) -> Timestamp {
-        Timestamp(self.0.elapsed())
+        self.at(Instant::now())
+    }
+    /// A moment as this clock shows it; zero if it was before the clock was made.
+    pub(super) fn at(self, moment: Instant) -> Timestamp {
+        Timestamp(moment.saturating_duration_since(self.0))
     }
 }
 

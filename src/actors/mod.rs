@@ -10,7 +10,8 @@
 //!                     HealthStore                     ElectionStore
 //! ```
 //!
-//! Beside them a [`Follower`] hears of changes and keeps the memory of who is up to date ([`SyncedTable`]) fresh.
+//! Beside them a [`Follower`] hears of changes and keeps the memories of who is up to date ([`SyncedTable`]) and of who is
+//! primary ([`PrimaryTable`]) fresh.
 //!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
@@ -27,6 +28,7 @@ mod health_manager;
 mod node;
 mod node_handle;
 mod notifier;
+mod primaries;
 mod reconfigure;
 mod relay;
 mod synced;
@@ -35,7 +37,7 @@ pub use cells::{Cells, LocalView, NodeCell};
 pub use change_feed::{Follower, FollowerConfig};
 pub use elector::{
     ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries, LocalElector, LocalElectorConfig,
-    NodeNames, PerRepositoryElector, VirtualStorageElector, VirtualStorageElectorConfig,
+    NodeNames, PerRepositoryElector, Reply, VirtualStorageElector, VirtualStorageElectorConfig,
 };
 pub use guardian::{Change, ChildKey, ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
@@ -43,6 +45,7 @@ pub(crate) use health_manager::{healthy_nodes, works_in_rounds};
 pub use node::{NodeActor, NodeSpec};
 pub use node_handle::{NodeHandle, NodePlace};
 pub use notifier::{Notifier, SUBSCRIBERS_MAX, Subscribers};
+pub use primaries::{Beliefs, PrimaryTable};
 pub use reconfigure::Reconfigure;
 pub use relay::Relay;
 pub(crate) use synced::Looked;

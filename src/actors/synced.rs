@@ -7,9 +7,9 @@
 use super::clock::MonotonicClock;
 use crate::{
     core::{
+        flights::Flight,
         ids::{RelativePath, RepositoryId, Storage, VirtualStorage},
-        synced::{Counts, Flight, Look, Memory, Scope},
-        time::Timestamp,
+        synced::{Counts, Look, Memory, Scope},
     },
     store::UpToDate,
     telemetry::Meter,
@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// Sets of storages that are kept once. Three storages have eight; where more than this are in use at once, the rest are
 /// kept as often as they occur.
@@ -193,11 +193,8 @@ impl SyncedTable {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    pub(super) fn proven(&self, at: Timestamp) {
-        self.kept().memory.proven(at);
+    pub(super) fn proven(&self, at: Instant) {
+        self.kept().memory.proven(self.clock.at(at));
     }
     pub(super) fn forget(&self, scopes: impl IntoIterator<Item = Scope>) {
         self.change(|kept| scopes.into_iter().for_each(|scope| kept.memory.forget(&scope)));

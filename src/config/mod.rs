@@ -174,15 +174,19 @@ pub struct FeedConfig {
     /// `database.session_pooled` leads past it): changes are polled then. Default yes; a pooler that was not told of is
     /// noticed, too.
     pub listen: bool,
-    /// The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each. 0 keeps none, and then
-    /// nothing is listened to either. Default 100,000: those that are read within minutes (`praefect`: 0).
+    /// The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each, and the most whose
+    /// primaries are, at some 500. 0 keeps none, and then nothing is listened to either. Default 100,000: those that are asked
+    /// for within minutes (`praefect`: 0).
     pub entries: u32,
+    /// While the database is down, primaries are answered from memory for so long after the last sign of it, and said to be
+    /// what was last known. Default 60 s; at least `ttl`.
+    pub failsafe_ttl: Duration,
 }
 
 impl Default for FeedConfig {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), listen: true, entries: 100_000 }
+        Self { ttl: ms(2_000), check: ms(500), poll: ms(100), listen: true, entries: 100_000, failsafe_ttl: ms(60_000) }
     }
 }
 

@@ -61,6 +61,13 @@ fn database(config: &Config, found: &mut Vec<Problem>) {
 fn times(config: &Config, found: &mut Vec<Problem>) {
     let health = &config.health;
     let settings = &config.settings;
+    if config.feed.failsafe_ttl < config.feed.ttl {
+        let what = format!(
+            "{:?} must not be below feed.ttl = {:?}: what is believed while the database answers is believed when it does not",
+            config.feed.failsafe_ttl, config.feed.ttl
+        );
+        found.push(Problem::new("feed.failsafe_ttl", what));
+    }
     let mut below = |key: &str, value: Duration, limit_key: &str, limit: Duration, why: &str| {
         if value >= limit {
             found.push(Problem::new(key, format!("{value:?} must be below {limit_key} = {limit:?}: {why}")));

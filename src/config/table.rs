@@ -379,8 +379,14 @@ pub(super) const FILE: &[Key<Draft>] = &[
     Whole::new(
         "feed.entries",
         Number(|draft| &mut draft.config.feed.entries, 0, 10_000_000),
-        "The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each. 0 keeps none, and \
-         nothing is listened to either.",
+        "The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each, and the most whose \
+         primaries are, at some 500. 0 keeps none, and nothing is listened to either.",
+    ),
+    Whole::new(
+        "feed.failsafe_ttl",
+        Time(|draft| &mut draft.config.feed.failsafe_ttl, 10, HOUR),
+        "While the database is down, primaries are answered from memory for so long after the last sign of it, and said \
+         to be what was last known. At least `ttl`.",
     ),
     Whole::new(
         "consensus.expected_supervisors",

@@ -10,7 +10,7 @@
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
 //! | [`assignment`], [`shard`] | who should host, who serves beside the primary |
-//! | [`synced`] | what is remembered of who is up to date, and how long it may be believed |
+//! | [`synced`], [`flights`], [`lookup`] | what is remembered, how long it may be believed, and which read may be kept |
 //!
 //! Laws, each a property test: a verdict is upward-closed; majorities intersect; the order of rows does not matter;
 //! nobody unhealthy or outdated is elected; deciding again after a decision was applied keeps it.
@@ -23,7 +23,9 @@ pub mod election;
 pub mod epoch;
 pub mod error_tracker;
 pub mod evidence;
+pub mod flights;
 pub mod ids;
+pub mod lookup;
 pub mod monitor;
 pub mod penalty;
 pub mod prober;

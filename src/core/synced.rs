@@ -11,6 +11,8 @@
 //! the older one is dropped as a whole. That is a least-recently-used order in steps, without a list to keep in order.
 
 use super::{
+    election::Target,
+    flights::{Boarding, Flight, Flights},
     ids::{RelativePath, VirtualStorage},
     time::Timestamp,
 };
@@ -54,14 +56,6 @@ impl Counts {
     }
 }
 
-/// A read under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flight {
-    virtual_storage: VirtualStorage,
-    path: RelativePath,
-    number: u64,
-}
-
 /// What a lookup comes to. `V` is what is remembered, `W` how one waits for another's read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look<V, W> {
@@ -86,8 +80,7 @@ pub struct Memory<V, W> {
     young: Shelf<V>,
     young_len: usize,
     old: Shelf<V>,
-    flights: Shelf<(u64, W)>,
-    flown: u64,
+    flights: Flights<W>,
     counts: BTreeMap<VirtualStorage, Counts>,
 }
 
@@ -103,8 +96,7 @@ impl<V: Clone, W: Clone> Memory<V, W> {
             young: Shelf::new(),
             young_len: 0,
             old: Shelf::new(),
-            flights: Shelf::new(),
-            flown: 0,
+            flights: Flights::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -139,13 +131,10 @@ impl<V: Clone, W: Clone> Memory<V, W> {
         if !live || self.half == 0 {
             return Look::Bypass;
         }
-        let here = self.flights.entry(virtual_storage.clone()).or_default();
-        if let Some((_, waiting)) = here.get(path) {
-            return Look::Join(waiting.clone());
+        match self.flights.board(&Target::Path(virtual_storage.clone(), path.clone()), wait) {
+            Boarding::Lead(flight) => Look::Lead(flight),
+            Boarding::Join(waiting) => Look::Join(waiting),
         }
-        self.flown = self.flown.saturating_add(1);
-        here.insert(path.clone(), (self.flown, wait()));
-        Look::Lead(Flight { virtual_storage: virtual_storage.clone(), path: path.clone(), number: self.flown })
     }
 
     /// What is remembered; what stood on the older shelf moves to the younger.
@@ -172,35 +161,24 @@ impl<V: Clone, W: Clone> Memory<V, W> {
 
     /// A read came to this. Kept only if nothing was reported about it since it began.
     pub fn land(&mut self, flight: &Flight, value: V) {
-        if self.end(flight) {
-            self.put(flight.virtual_storage.clone(), flight.path.clone(), value);
-            let counts = self.counts.entry(flight.virtual_storage.clone()).or_default();
+        let kept = self.flights.end(flight);
+        if kept && let Target::Path(virtual_storage, path) = flight.target() {
+            self.put(virtual_storage.clone(), path.clone(), value);
+            let counts = self.counts.entry(virtual_storage.clone()).or_default();
             counts.populate = counts.populate.saturating_add(1);
         }
     }
 
     /// A read came to nothing.
     pub fn abandon(&mut self, flight: &Flight) {
-        self.end(flight);
-    }
-
-    /// Ends a read; answers whether it was still the one that others wait for.
-    fn end(&mut self, flight: &Flight) -> bool {
-        let Some(here) = self.flights.get_mut(&flight.virtual_storage) else { return false };
-        let current = here.get(&flight.path).is_some_and(|(number, _)| *number == flight.number);
-        if current {
-            here.remove(&flight.path);
-        }
-        current
+        self.flights.end(flight);
     }
 
     /// A change was reported.
     pub fn forget(&mut self, scope: &Scope) {
+        self.flights.forget(scope);
         match scope {
             Scope::Repository(virtual_storage, path) => {
-                if let Some(here) = self.flights.get_mut(virtual_storage) {
-                    here.remove(path);
-                }
                 let remove = |shelf: &mut Shelf<V>| shelf.get_mut(virtual_storage).and_then(|here| here.remove(path));
                 let young = remove(&mut self.young).is_some();
                 if young {
@@ -211,14 +189,12 @@ impl<V: Clone, W: Clone> Memory<V, W> {
                 }
             }
             Scope::VirtualStorage(virtual_storage) => {
-                self.flights.remove(virtual_storage);
                 let young = self.young.remove(virtual_storage).map_or(0, |here| here.len());
                 let old = self.old.remove(virtual_storage).map_or(0, |here| here.len());
                 self.young_len = self.young_len.saturating_sub(young);
                 self.evicted(virtual_storage, young.saturating_add(old));
             }
             Scope::Everything => {
-                self.flights.clear();
                 for shelf in [std::mem::take(&mut self.young), std::mem::take(&mut self.old)] {
                     self.evicted_all(&shelf);
                 }

@@ -3,7 +3,7 @@
 use crate::{
     actors::{
         Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries,
-        LocalElector, LocalElectorConfig, NodeNames, PerRepositoryElector, Relay, VirtualStorageElector,
+        LocalElector, LocalElectorConfig, NodeNames, PerRepositoryElector, PrimaryTable, Relay, VirtualStorageElector,
         VirtualStorageElectorConfig,
     },
     config::{Config, ElectionStrategy, VirtualStorageConfig},
@@ -32,19 +32,22 @@ pub(super) struct Electing<'a> {
     pub(super) cells: &'a Cells,
     pub(super) meter: &'a Meter,
     pub(super) nodes: ConfiguredNodes,
+    pub(super) memory: &'a Arc<PrimaryTable>,
 }
 
 impl Electing<'_> {
     /// The one elector, which takes both places.
     pub(super) fn child(self, places: Places) -> ChildSpec {
-        let Electing { config, store, cluster, name, cells, meter, nodes } = self;
+        let Electing { config, store, cluster, name, cells, meter, nodes, memory } = self;
         let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
         let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
         let primaries = KnownPrimaries::new(name.clone(), meter.clone());
         match (config.failover.election_strategy, config.failover.enabled) {
             (ElectionStrategy::PerRepository, enabled) => {
                 let virtual_storages = Some(nodes);
-                let config = ElectorConfig { store: store.clone(), name, voter, virtual_storages, timeout, lot };
+                let memory = Some(Arc::clone(memory));
+                let config =
+                    ElectorConfig { store: store.clone(), name, voter, virtual_storages, memory, timeout, lot };
                 let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
                 spec(move || make(config.clone()), places)
             }

@@ -9,6 +9,7 @@ mod gate;
 mod manager;
 mod nodes;
 mod open;
+mod primaries;
 mod reload;
 mod repositories;
 mod roster;
@@ -23,11 +24,10 @@ pub use watching::{HealthClients, HealthWatch};
 pub use wiring::Ports;
 
 use crate::{
-    actors::{Cells, Guardian, NodeHandle, Relay, SyncedTable, works_in_rounds},
+    actors::{Cells, Guardian, NodeHandle, PrimaryTable, Relay, SyncedTable, works_in_rounds},
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
-        election::{Primary, Target},
         ids::{ClusterId, NodeId, Voter},
         monitor::Worry,
         quorum::Verdict,
@@ -93,6 +93,9 @@ struct Inner<C> {
     /// Repositories are counted for one caller at a time.
     counting: Semaphore,
     synced: Arc<SyncedTable>,
+    primaries: Arc<PrimaryTable>,
+    /// Places for those who wait for a primary.
+    waiting: Semaphore,
     cluster: ClusterId,
 }
 
@@ -190,24 +193,6 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         self.inner.gate.close(patience).await;
         let _ = timeout(self.inner.request_timeout, self.inner.leave.send(Leave)).await;
         let _ = timeout(self.inner.request_timeout, self.inner.guardian.send(StopAll)).await;
-    }
-
-    /// Who is primary? If a change is due, it is made first. Errors: see [`GetPrimary`]; also [`Error::Superseded`]
-    /// once a newer process has the name, and [`Error::Stopped`].
-    pub async fn primary(&self, target: &Target) -> Result<Primary, Error> {
-        let began = Instant::now();
-        let answer = self.ask_elector(target).await;
-        let outcome = answer.as_ref().map_or_else(|error| error.grpc_code().as_str(), |_| "ok");
-        self.inner.meter.lookup(outcome, began.elapsed());
-        answer
-    }
-
-    async fn ask_elector(&self, target: &Target) -> Result<Primary, Error> {
-        if let Some(end) = self.ended() {
-            return Err(end);
-        }
-        let Some(_inside) = self.inner.gate.enter() else { return Err(Error::Stopped) };
-        self.asked(self.inner.elector.send(GetPrimary(target.clone()))).await
     }
 
     /// The elector keeps its own deadline; this one is for an elector that is being rebuilt.

@@ -57,7 +57,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Deletes a repository, by id. `fence` names the epoch and primary that the caller knows; without one only
     /// profile `praefect` takes it. Errors: [`Error::RepositoryNotFound`], [`Error::StaleEpoch`], [`Error::Refused`].
     pub async fn repository_delete(&self, repository: RepositoryId, fence: Option<&Fence>) -> Result<Deleted, Error> {
-        self.done(|| self.inner.store.repository_delete(repository, fence)).await
+        self.moved(repository, || self.inner.store.repository_delete(repository, fence)).await
     }
 
     /// Changes a repository's path. Errors: as [`Supervisor::repository_delete`], and `Refused(PathTaken)`.
@@ -67,7 +67,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         to: &RelativePath,
     ) -> Result<(), Error> {
-        self.done(|| self.inner.store.repository_rename(repository, fence, to)).await
+        self.moved(repository, || self.inner.store.repository_rename(repository, fence, to)).await
     }
 
     /// Acknowledges one write: it counts from the moment that this answers, and only then. `acknowledged` are the
@@ -94,7 +94,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         storage: &Storage,
         generation: Generation,
     ) -> Result<(), Error> {
-        self.done(|| self.inner.store.generation_set(repository, fence, storage, generation)).await
+        self.moved(repository, || self.inner.store.generation_set(repository, fence, storage, generation)).await
     }
 
     /// Marks a replica for deletion: it can no longer be elected. Errors: [`Error::Refused`] with `IsPrimary`,
@@ -123,7 +123,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         expected: FactsVersion,
     ) -> Result<Epoch, Error> {
         let operator: Voter = self.voter().ok_or(Error::Stopped)?;
-        self.done(|| self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
+        self.moved(repository, || self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
     }
 
     /// Replaces a repository's assignments if its facts are still at `expected`; empty: every configured storage.
@@ -133,7 +133,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         expected: FactsVersion,
         assignments: &BTreeSet<Storage>,
     ) -> Result<(), Error> {
-        self.done(|| self.inner.store.assignments_replace(repository, expected, assignments)).await
+        self.moved(repository, || self.inner.store.assignments_replace(repository, expected, assignments)).await
     }
 
     /// The storages that should host a repository: those assigned that are configured here, and every configured one if
@@ -221,6 +221,17 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     pub(super) async fn within<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Error> {
         let limit = self.inner.request_timeout;
         tokio::time::timeout(limit, call).await.map_err(|_| Error::Timeout(limit))?.map_err(Error::from)
+    }
+
+    /// A change that may unfit a primary. Whoever made it does not wait to be told of it.
+    async fn moved<T, Call>(&self, repository: RepositoryId, call: impl Fn() -> Call) -> Result<T, Error>
+    where
+        Call: Future<Output = Result<Outcome<T>, StoreError>>,
+    {
+        let done = self.done(call).await;
+        // Whatever came of it: after a lost answer it may have been made.
+        self.inner.primaries.forget_repository(repository);
+        done
     }
 
     /// A change. What met another server than the recorded one has changed nothing but the era: it starts over.

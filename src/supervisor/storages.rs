@@ -2,7 +2,11 @@
 //! may differ from one supervisor to the next, say nothing of it.
 
 use super::Supervisor;
-use crate::{core::ids::NodeId, error::Error, store::StorageChange};
+use crate::{
+    core::{ids::NodeId, synced::Scope},
+    error::Error,
+    store::StorageChange,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
@@ -47,6 +51,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         if self.node(node).is_none() {
             return Err(Error::NodeNotFound(node.clone()));
         }
-        self.within(self.inner.store.storage_update(node, change)).await
+        let done = self.within(self.inner.store.storage_update(node, change)).await;
+        // Whoever made the change does not wait to be told of it.
+        self.inner.primaries.forget([Scope::VirtualStorage(node.virtual_storage.clone())]);
+        done
     }
 }

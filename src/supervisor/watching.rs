@@ -45,7 +45,7 @@ use tokio::{
 /// config.name = Some("watcher".parse()?);
 /// let health = clients.start(&config, store.clone()).await?;
 /// let elector = PerRepositoryElector::new(health.elector(store)).start();
-/// let primary = elector.send(GetPrimary(Target::Path("default".parse()?, "group/project.git".parse()?))).await?;
+/// let primary = elector.send(GetPrimary::of(Target::Path("default".parse()?, "group/project.git".parse()?))).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -276,6 +276,7 @@ impl HealthWatch {
             name: self.name.clone(),
             voter: self.cells.voter.subscribe(),
             virtual_storages: None,
+            memory: None,
             timeout: self.limit,
             lot: ElectorConfig::random_lot,
         }

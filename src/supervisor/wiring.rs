@@ -5,18 +5,20 @@ use super::{
     electing::{self, Electing},
     gate::Gate,
     nodes::{self, Opened, Wire},
+    primaries::WAITING_MAX,
     reload::Wires,
     roster::Roster,
     watchers::Watching,
 };
 use crate::{
     actors::{
-        Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, Notifier, Relay, Subscribers,
-        SyncedTable,
+        Beliefs, Cells, ChildSpec, ConfiguredNodes, Follower, FollowerConfig, Guardian, Notifier, PrimaryTable, Relay,
+        Subscribers, SyncedTable,
     },
     config::{Config, ConfigError, Problem},
     core::{
         ids::{NodeId, SupervisorName},
+        lookup::Trust,
         monitor::SettingsInForce,
     },
     error::Error,
@@ -83,6 +85,14 @@ pub(super) fn wire<T: Transport>(
         move || Notifier::new(Arc::clone(&notifier_cells), subscribers.clone()).metered(skips.clone()),
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
+    let feed = &config.feed;
+    let beliefs = Beliefs {
+        consensus: cells.consensus.subscribe(),
+        voter: cells.voter.subscribe(),
+        local: cells.local.subscribe(),
+    };
+    let trust = Trust { ttl: feed.ttl, failsafe_ttl: feed.failsafe_ttl };
+    let primaries = PrimaryTable::new(feed.entries as usize, trust, beliefs);
     let names = watch::Sender::new(electing::names(&config));
     let electing = Electing {
         config: &config,
@@ -92,14 +102,15 @@ pub(super) fn wire<T: Transport>(
         cells: &cells,
         meter: &meter,
         nodes: ConfiguredNodes::following(names.subscribe()),
+        memory: &primaries,
     };
     children.push(electing.child((elector.clone(), shards.clone())));
-    let feed = &config.feed;
     let synced = SyncedTable::new(feed.entries as usize, feed.ttl, meter.clone());
     if feed.entries > 0 {
         let following = FollowerConfig {
             feed: ports.store.clone(),
             table: Arc::clone(&synced),
+            primaries: Some(Arc::clone(&primaries)),
             ttl: feed.ttl,
             check: feed.check,
             poll: feed.poll,
@@ -126,6 +137,8 @@ pub(super) fn wire<T: Transport>(
         shards,
         subscribe,
         synced,
+        primaries,
+        waiting: Semaphore::new(WAITING_MAX),
         cluster: stored.cluster,
     })
 }

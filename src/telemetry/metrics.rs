@@ -162,6 +162,13 @@ pub const LOOKUP: Metric = Metric {
     labels: &["outcome"],
     help: "Seconds that the question for a primary took, by outcome: ok, or the gRPC code that stands for the error",
 };
+/// Lookups that were answered, by where from.
+pub const ANSWERS: Metric = Metric {
+    name: "quorate_lookup_answers_total",
+    kind: Kind::Counter,
+    labels: &["source"],
+    help: "Questions for a primary that were answered, by where from: fresh, memory, or failsafe while the database is down",
+};
 /// Elections, by reason.
 pub const ELECTIONS: Metric = Metric {
     name: "quorate_elections_total",
@@ -225,6 +232,7 @@ pub const ALL: &[&Metric] = &[
     &NODE_PENALTY,
     &ROUND,
     &LOOKUP,
+    &ANSWERS,
     &ELECTIONS,
     &FAILOVER,
     &STORE_OPERATION,

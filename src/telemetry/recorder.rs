@@ -9,6 +9,7 @@ use crate::{
         consensus::{Consensus, NodeConsensus},
         evidence::Evidence,
         ids::{NodeId, Storage, VirtualStorage},
+        lookup::Source,
         penalty::Penalties,
         quorum::{QuorumPolicy, Verdict},
         recusal::Distrust,
@@ -140,6 +141,11 @@ impl Meter {
     pub(crate) fn lookup(&self, outcome: &'static str, took: Duration) {
         let Some(to) = self.to() else { return };
         to.observe(&metrics::LOOKUP, &[outcome], took);
+    }
+
+    pub(crate) fn answered(&self, from: Source) {
+        let Some(to) = self.to() else { return };
+        to.count(&metrics::ANSWERS, &[from.as_str()], 1);
     }
 
     pub(crate) fn election(&self, virtual_storage: &VirtualStorage, outcome: &'static str, why: &str) {

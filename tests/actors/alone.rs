@@ -34,10 +34,10 @@ async fn probes_and_a_store_are_enough_to_vote_and_to_elect() {
 
     world.repository("r", &["g1", "g2"]).await;
     let elector = PerRepositoryElector::new(watch.elector(world.store.clone())).start();
-    let first = elector.send(GetPrimary(path("r"))).await.unwrap().unwrap();
+    let first = elector.send(GetPrimary::of(path("r"))).await.unwrap().unwrap();
     world.node(first.storage.as_str()).answers(Evidence::Hard(Hard::Refused));
     wait::until("it is voted down", LIMIT, || !healthy(first.storage.as_str())).await;
-    let second = elector.send(GetPrimary(path("r"))).await.unwrap().unwrap();
+    let second = elector.send(GetPrimary::of(path("r"))).await.unwrap().unwrap();
     assert_ne!(first.storage, second.storage);
     assert!(second.epoch > first.epoch, "it proposes under the watcher's registration");
 

@@ -7,6 +7,7 @@ use quorate::{
         consensus::Opinion,
         election::WaitReason,
         evidence::{Evidence, Hard},
+        lookup::Freshness,
         quorum::Verdict,
         settings::Profile,
     },
@@ -179,7 +180,8 @@ async fn d18_an_elector_whose_mailbox_is_full_acts_on_the_new_consensus() {
     let asking: Vec<_> = (0..3_000)
         .map(|_| {
             let one = one.clone();
-            actix::spawn(async move { one.primary(&path("r")).await })
+            // Questions for what is remembered are answered by the new consensus, too: `lookups.rs`.
+            actix::spawn(async move { one.lookup(&path("r"), Freshness::Latest).await })
         })
         .collect();
     let store = world.store.clone();

@@ -3,23 +3,29 @@
 use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs, write};
 use actix::Actor;
 use quorate::{
-    Error,
+    Error, Supervisor,
     actors::{ElectorConfig, PerRepositoryElector},
     core::{
-        election::{Target, WaitReason},
+        election::{Primary, Target, WaitReason},
         evidence::{Evidence, Hard},
         ids::{RelativePath, VirtualStorage},
+        lookup::Freshness,
         quorum::Verdict,
         settings::{Profile, WithoutCandidate},
     },
     error::GrpcCode,
-    messages::election::GetPrimary,
+    messages::election::{GetPrimary, PrimaryAnswer},
     store::{HealthStore, Refused, StorageChange, StoreErrorKind, StoreOp},
     testing::wait,
 };
 use std::sync::Arc;
 
 const DEAD: Evidence = Evidence::Hard(Hard::Refused);
+
+/// What is, whatever is remembered: what is remembered has tests of its own (`lookups.rs`).
+async fn latest(one: &Supervisor<u64>, at: &str) -> Result<Primary, Error> {
+    one.lookup(&path(at), Freshness::Latest).await.map(PrimaryAnswer::into_primary)
+}
 
 #[actix::test]
 async fn the_first_question_elects_and_the_next_ones_write_nothing() {
@@ -29,7 +35,7 @@ async fn the_first_question_elects_and_the_next_ones_write_nothing() {
     let first = one.primary(&path("r")).await.unwrap();
     let (rows, commits) = (world.store.rows_written(), world.store.activity()[&StoreOp::PrimaryCas].calls);
     for _ in 0..100 {
-        assert_eq!(one.primary(&path("r")).await.unwrap(), first);
+        assert_eq!(latest(&one, "r").await.unwrap(), first);
     }
     assert_eq!((world.store.rows_written(), world.store.activity()[&StoreOp::PrimaryCas].calls), (rows, commits));
 }
@@ -59,7 +65,7 @@ async fn a_hundred_askers_at_once_get_one_answer_and_make_one_change() {
     let one = world.supervisor("s1").await;
     let id = world.repository("r", &["g1", "g2", "g3"]).await;
     world.store.delay(ms(5));
-    let answers = futures_util::future::join_all((0..100).map(|_| async { one.primary(&path("r")).await })).await;
+    let answers = futures_util::future::join_all((0..100).map(|_| latest(&one, "r"))).await;
     let distinct: std::collections::BTreeSet<_> =
         answers.into_iter().map(|answer| answer.map(|p| (p.storage, p.epoch)).unwrap()).collect();
     assert_eq!(distinct.len(), 1, "{distinct:?}");
@@ -84,7 +90,7 @@ async fn nobody_else_fit_keeps_the_row_and_says_which_is_true() {
 
     world.node(primary.storage.as_str()).answers(Evidence::Serving);
     verdict(&one, primary.storage.as_str(), Verdict::Healthy).await;
-    assert_eq!(one.primary(&path("r")).await.unwrap(), primary, "the same, under the same epoch");
+    assert_eq!(latest(&one, "r").await.unwrap(), primary, "the same, under the same epoch");
 }
 
 #[actix::test]
@@ -141,10 +147,10 @@ async fn the_store_gone_is_an_error_of_its_own_and_comes_back() {
     world.repository("r", &["g1"]).await;
     let primary = one.primary(&path("r")).await.unwrap();
     world.store.fail(None, StoreErrorKind::Unreachable);
-    let error = one.primary(&path("r")).await.unwrap_err();
+    let error = latest(&one, "r").await.unwrap_err();
     assert!(matches!(error, Error::StoreUnavailable(_)) && error.is_retryable(), "{error:?}");
     world.store.heal();
-    assert_eq!(one.primary(&path("r")).await.unwrap(), primary);
+    assert_eq!(latest(&one, "r").await.unwrap(), primary);
 }
 
 #[actix::test]
@@ -154,7 +160,7 @@ async fn a_store_that_never_answers_costs_the_request_timeout_and_no_more() {
     world.repository("r", &["g1"]).await;
     world.store.hold(StoreOp::ElectionFacts);
     let began = tokio::time::Instant::now();
-    let answer = one.primary(&path("r")).await;
+    let answer = latest(&one, "r").await;
     // The elector's own deadline: its caller's is longer, and would leave the lookup running.
     assert!(matches!(answer, Err(Error::Timeout(limit)) if limit == ms(5_000)), "{answer:?}");
     assert!(began.elapsed() <= ms(5_050), "{:?}", began.elapsed());
@@ -197,12 +203,13 @@ async fn a_supervisor_without_a_registration_answers_but_decides_nothing() {
         name: name("stranger"),
         voter,
         virtual_storages: None,
+        memory: None,
         timeout: ms(1_000),
         lot: ElectorConfig::random_lot,
     })
     .start();
-    assert_eq!(stranger.send(GetPrimary(path("r"))).await.unwrap().unwrap(), primary);
-    let answer = stranger.send(GetPrimary(path("s"))).await.unwrap();
+    assert_eq!(stranger.send(GetPrimary::of(path("r"))).await.unwrap().unwrap().into_primary(), primary);
+    let answer = stranger.send(GetPrimary::of(path("s"))).await.unwrap();
     assert!(matches!(answer, Err(Error::ElectionPending(WaitReason::NotRegistered))), "{answer:?}");
 }
 

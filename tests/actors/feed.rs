@@ -198,12 +198,14 @@ async fn a_cut_listener_is_replaced_by_polls_and_listening_comes_back() {
 async fn a_change_between_two_connections_is_not_missed() {
     let (world, one, primary) = scene().await;
     warm(&world, &one).await;
+    let target = one.primary(&path("r")).await.unwrap();
     // While nobody listens and nobody can poll, a replica falls behind.
     world.store.fail(Some(StoreOp::ChangesSince), StoreErrorKind::Unreachable);
     world.store.fail_next(Some(StoreOp::ChangesListen), StoreErrorKind::Unreachable, 1);
     world.store.cut_listeners();
     wait::until("it is deaf", LIMIT, || matches!(one.feed_status(), FeedStatus::Deaf { .. })).await;
-    write(&one, &path("r"), &[primary.as_str()]).await.unwrap();
+    let (id, fence) = (target.repository.unwrap(), target.fence());
+    one.generation_increment(id, fence.as_ref(), &[target.storage].into()).await.unwrap();
     wait::until("it listens again", LIMIT, || one.feed_status() == FeedStatus::Listening).await;
     assert_eq!(served_by(&one).await, BTreeSet::from([primary]), "what was known before is forgotten");
 }

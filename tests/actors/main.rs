@@ -6,6 +6,7 @@ mod elections;
 mod feed;
 mod guardian;
 mod health;
+mod lookups;
 mod manager;
 mod mocks;
 mod nodes;

@@ -145,7 +145,9 @@ async fn a_local_primary_is_that_of_its_virtual_storage_whatever_the_path() {
     let hand = Hand::new(&["g1", "g2"]);
     hand.store.fail(None, StoreErrorKind::Unreachable);
     let (local, fixed) = (hand.local(), hand.fixed());
-    for answer in [local.send(GetPrimary(path("r"))).await.unwrap(), fixed.send(GetPrimary(path("r"))).await.unwrap()] {
+    for answer in
+        [local.send(GetPrimary::of(path("r"))).await.unwrap(), fixed.send(GetPrimary::of(path("r"))).await.unwrap()]
+    {
         let primary = answer.expect("no database is asked");
         assert_eq!((primary.storage.clone(), primary.epoch, primary.repository), (storage("g1"), None, None));
         assert_eq!(primary.fence(), None);
@@ -156,9 +158,9 @@ async fn a_local_primary_is_that_of_its_virtual_storage_whatever_the_path() {
         quorate::store::Outcome::Done(created) => created.repository,
         other => panic!("{other:?}"),
     };
-    let primary = local.send(GetPrimary(Target::Id(created))).await.unwrap().unwrap();
-    assert_eq!((primary.storage, primary.repository), (storage("g1"), Some(created)), "a number is looked up");
-    let unknown = local.send(GetPrimary(Target::Id(RepositoryId(99)))).await.unwrap();
+    let primary = local.send(GetPrimary::of(Target::Id(created))).await.unwrap().unwrap();
+    assert_eq!((primary.storage.clone(), primary.repository), (storage("g1"), Some(created)), "a number is looked up");
+    let unknown = local.send(GetPrimary::of(Target::Id(RepositoryId(99)))).await.unwrap();
     assert!(matches!(unknown, Err(Error::RepositoryNotFound)), "{unknown:?}");
     let elsewhere = VirtualStorage::new("w").unwrap();
     for answer in

@@ -27,6 +27,7 @@ async fn two_supervisors_in_one_process_agree() {
     assert_eq!(two.primary(&path("r")).await.unwrap(), primary);
     world.node(primary.storage.as_str()).answers(Evidence::Hard(Hard::Refused));
     verdict(&one, primary.storage.as_str(), Verdict::Unhealthy).await;
+    verdict(&two, primary.storage.as_str(), Verdict::Unhealthy).await;
     let after = two.primary(&path("r")).await.unwrap();
     assert_eq!(one.primary(&path("r")).await.unwrap(), after);
     assert_ne!(after.storage, primary.storage);

@@ -169,6 +169,7 @@ async fn overlapping(lab: &Lab, voter: &Voter, expected: Is, before: Option<Stri
         name: voter.name.clone(),
         voter: registered,
         virtual_storages: None,
+        memory: None,
         timeout: LIMIT,
         lot: ElectorConfig::random_lot,
     })
@@ -177,7 +178,7 @@ async fn overlapping(lab: &Lab, voter: &Voter, expected: Is, before: Option<Stri
     let lock = lab.lock(repository).await;
     let asking = [0, 1].map(|_| {
         let (elector, target) = (elector.clone(), target.clone());
-        actix::spawn(async move { elector.send(GetPrimary(target)).await.unwrap() })
+        actix::spawn(async move { elector.send(GetPrimary::of(target)).await.unwrap() })
     });
     let both_wait = || lab.store.commits() - commits == 2 || asking.iter().all(|asked| asked.is_finished());
     wait::until(&format!("{what}: both are under way"), LIMIT, both_wait).await;

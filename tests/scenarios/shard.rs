@@ -324,7 +324,7 @@ async fn adapter(kind: Kind) {
             .await;
         let path = |of: &str| Target::Path(v(), RelativePath::new(of).unwrap());
         for (target, number) in [(path("r"), Some(7)), (path("nobody knows"), None)] {
-            let primary = scene.elector.send(GetPrimary(target)).await.unwrap().unwrap();
+            let primary = scene.elector.send(GetPrimary::of(target)).await.unwrap().unwrap();
             assert_eq!(primary.storage, shard.primary);
             assert_eq!(primary.repository.map(|id| id.0), number);
             assert!(primary.epoch.is_some(), "{profile:?}: {primary:?}");

@@ -1,8 +1,13 @@
 //! The memory of who is up to date: what it is told, by whomever, and what it makes of a listener that ended.
 
 use super::*;
-use crate::synced::Following;
-use quorate::{actors::FeedStatus, testing::wait};
+use crate::synced::{Following, Led};
+use quorate::{
+    Error,
+    actors::FeedStatus,
+    core::lookup::{Freshness, Source},
+    testing::wait,
+};
 use std::sync::Arc;
 
 const BEHIND: &str = "UPDATE storage_repositories SET generation = 1 WHERE storage = 'g1'; \
@@ -87,4 +92,50 @@ async fn behind_a_pooler_without_listen_it_polls_and_says_so() {
     assert!(matches!(following.table.status(), FeedStatus::Polling { .. }), "{:?}", following.table.status());
     raw(&fixture.url).await.batch_execute(BEHIND).await.unwrap();
     following.becomes("r", &["g1"]).await;
+}
+
+/// Word that only the database can give: none of these writers is ours.
+#[actix::test]
+async fn d15_whatever_a_foreign_writer_does_to_a_primary_is_heard() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let led = Led::of(Arc::new(PostgresStore::connect(&fixture.url, PostgresOptions::default()).await.unwrap()));
+    led.remembers("r", "g1").await;
+    let client = raw(&fixture.url).await;
+    client.batch_execute("UPDATE repositories SET \"primary\" = 'g2'").await.unwrap();
+    led.remembers("r", "g2").await;
+    client
+        .batch_execute("INSERT INTO storages (virtual_storage, storage, draining) VALUES ('v', 'g2', true)")
+        .await
+        .unwrap();
+    wait::until_async("g2 drains", Duration::from_secs(60), async || {
+        led.ask("r", Freshness::Cached).await.unwrap().source == Source::Fresh
+    })
+    .await;
+    client.batch_execute("DELETE FROM storages").await.unwrap();
+    led.remembers("r", "g2").await;
+    client.batch_execute("DELETE FROM repository_assignments WHERE storage = 'g2'").await.unwrap();
+    wait::until_async("g2 is not assigned", Duration::from_secs(60), async || {
+        led.ask("r", Freshness::Cached).await.unwrap().source == Source::Fresh
+    })
+    .await;
+    client.batch_execute("DELETE FROM repository_assignments").await.unwrap();
+    led.remembers("r", "g2").await;
+    let marked = format!(
+        "INSERT INTO replication_queue_lock (id) VALUES ('q'); INSERT INTO replication_queue (lock_id, job) VALUES ('q', \
+         '{{\"change\": \"delete_replica\", \"repository_id\": {id}, \"virtual_storage\": \"v\", \"relative_path\": \"r\", \
+         \"target_node_storage\": \"g2\"}}')"
+    );
+    client.batch_execute(&marked).await.unwrap();
+    wait::until_async("g2 is to go", Duration::from_secs(60), async || {
+        matches!(led.ask("r", Freshness::Cached).await, Err(Error::PrimaryOutdated { .. }))
+    })
+    .await;
+    client.batch_execute("DELETE FROM replication_queue").await.unwrap();
+    led.remembers("r", "g2").await;
+    client.batch_execute("UPDATE storage_repositories SET generation = 2 WHERE storage = 'g1'; UPDATE repositories SET generation = 2").await.unwrap();
+    wait::until_async("g2 is behind", Duration::from_secs(60), async || {
+        matches!(led.ask("r", Freshness::Cached).await, Err(Error::PrimaryOutdated { .. }))
+    })
+    .await;
 }

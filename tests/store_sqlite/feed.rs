@@ -2,16 +2,18 @@
 
 use crate::{
     support::{Database, options, repository, set, storage},
-    synced::Following,
+    synced::{Following, Led},
 };
 use quorate::{
     actors::FeedStatus,
     core::{
+        election::Target,
         epoch::Generation,
-        ids::RepositoryId,
+        ids::{Incarnation, RepositoryId, Voter},
+        lookup::{Freshness, Source},
         settings::{Profile, Settings},
     },
-    store::{Outcome, RepositoryStore, sqlite::SqliteStore},
+    store::{ElectionStore, Outcome, RepositoryStore, sqlite::SqliteStore},
 };
 use std::sync::Arc;
 
@@ -35,4 +37,25 @@ async fn another_processes_change_is_found_by_polling_and_the_status_says_that()
     let caught_up = other.generation_set(id, None, &storage("g3"), Generation(1)).await.unwrap();
     assert!(matches!(caught_up, Outcome::Done(())), "{caught_up:?}");
     following.becomes("r", &["g1", "g3"]).await;
+}
+
+#[actix::test]
+async fn d15_what_another_process_does_to_a_primary_is_found_by_polling_and_the_latest_at_once() {
+    let database = Database::new();
+    let (other, _) = database.started(&Settings::of(Profile::Default)).await;
+    let Outcome::Done(created) = other.repository_create(&repository("r")).await.unwrap() else { panic!() };
+    let id: RepositoryId = created.repository;
+    let operator = Voter { name: "operator".parse().unwrap(), incarnation: Incarnation(1) };
+    let authoritative = async |name: &str| {
+        let facts = other.election_facts(&Target::Id(id)).await.unwrap().unwrap().facts;
+        let done = other.authoritative_set(id, &storage(name), facts.facts_version, &operator).await.unwrap();
+        assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    };
+    authoritative("g1").await;
+    let led = Led::of(Arc::new(SqliteStore::open(&database.url(), options()).await.unwrap()));
+    led.remembers("r", "g1").await;
+    authoritative("g2").await;
+    let latest = led.ask("r", Freshness::Latest).await.unwrap();
+    assert_eq!((latest.storage.as_str(), latest.source), ("g2", Source::Fresh));
+    led.remembers("r", "g2").await;
 }

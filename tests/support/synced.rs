@@ -1,11 +1,22 @@
-//! A memory of who is up to date over a real database.
+//! A memory of who is up to date, and one of who is primary, over a real database.
 
-use actix::Actor;
+use actix::{Actor, Addr};
 use quorate::{
-    CachedStorages, ConsistentStorages,
-    actors::{Follower, FollowerConfig, SyncedTable},
-    core::{election::Target, synced::Counts},
-    store::ChangeFeed,
+    CachedStorages, ConsistentStorages, Error,
+    actors::{
+        Beliefs, Cells, ElectorConfig, Follower, FollowerConfig, PerRepositoryElector, PrimaryTable, SyncedTable,
+    },
+    core::{
+        election::Target,
+        epoch::Revision,
+        ids::{Incarnation, SupervisorName, Voter},
+        lookup::{Freshness, Source, Trust},
+        monitor::SettingsInForce,
+        settings::{Profile, Settings},
+        synced::Counts,
+    },
+    messages::election::{GetPrimary, PrimaryAnswer},
+    store::{ChangeFeed, Store},
     telemetry::Meter,
     testing::wait,
 };
@@ -47,5 +58,55 @@ impl Following {
     /// Asks, from memory or not, until the answer is this.
     pub async fn becomes(&self, at: &str, expected: &[&str]) {
         wait::until_async("the change is known", LIMIT, async || self.up_to_date(at).await == expected).await;
+    }
+}
+
+/// A memory of who is primary, with an elector on it.
+pub struct Led {
+    elector: Addr<PerRepositoryElector>,
+    /// Whose cells are believed: there is a registration, and nobody says that anybody is down.
+    _cells: Arc<Cells>,
+}
+
+impl Led {
+    /// Follows this database; must be called inside an actix system.
+    pub fn of(store: Arc<dyn Store>) -> Led {
+        let settings = SettingsInForce { revision: Revision(1), settings: Settings::of(Profile::Default) };
+        let cells = Cells::new(settings);
+        let name = SupervisorName::new("led").unwrap();
+        cells.voter.send_replace(Some(Voter { name: name.clone(), incarnation: Incarnation(1) }));
+        let beliefs = Beliefs {
+            consensus: cells.consensus.subscribe(),
+            voter: cells.voter.subscribe(),
+            local: cells.local.subscribe(),
+        };
+        // Long, for a machine that is busy: what is told is known at once all the same.
+        let ttl = Duration::from_secs(30);
+        let table = PrimaryTable::new(1_000, Trust { ttl, failsafe_ttl: ttl }, beliefs);
+        let synced = SyncedTable::new(2, ttl, Meter::default());
+        let primaries = Some(Arc::clone(&table));
+        Follower::new(FollowerConfig { ttl, primaries, ..FollowerConfig::new(store.clone(), synced) }).start();
+        let elector = PerRepositoryElector::new(ElectorConfig {
+            store,
+            name,
+            voter: cells.voter.subscribe(),
+            virtual_storages: None,
+            memory: Some(table),
+            timeout: LIMIT,
+            lot: ElectorConfig::random_lot,
+        });
+        Led { elector: elector.start(), _cells: cells }
+    }
+    pub async fn ask(&self, at: &str, freshness: Freshness) -> Result<PrimaryAnswer, Error> {
+        let target = Target::Path("v".parse().unwrap(), at.parse().unwrap());
+        self.elector.send(GetPrimary { target, freshness }).await.unwrap()
+    }
+    /// Asks until the answer comes from memory, and expects this storage.
+    pub async fn remembers(&self, at: &str, storage: &str) {
+        wait::until_async("an answer from memory", LIMIT, async || {
+            let answer = self.ask(at, Freshness::Cached).await.unwrap();
+            answer.source == Source::Memory && answer.storage.as_str() == storage
+        })
+        .await;
     }
 }

@@ -129,11 +129,38 @@ $$;
 
 -- Facts versions ------------------------------------------------------------------------------------------------
 
+-- Of these repositories, those whose recorded primary is behind, gone, to be deleted, or not assigned while others are. Called
+-- once their rows are locked: what it sees still holds at commit.
+CREATE FUNCTION quorate_announce_unfit(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM quorate_announce('primaries', key) FROM (
+        SELECT DISTINCT CASE WHEN many THEN json_build_object('virtual_storage', vs)::text
+            ELSE quorate_key(vs, path, id) END AS key
+        FROM (SELECT r.virtual_storage AS vs, r.relative_path AS path, r.repository_id AS id,
+                     count(*) OVER (PARTITION BY r.virtual_storage) > 64 AS many
+              FROM repositories r
+              WHERE r.repository_id = ANY (ids) AND r."primary" IS NOT NULL AND (
+                  NOT EXISTS (SELECT FROM storage_repositories s WHERE s.repository_id = r.repository_id
+                              AND s.storage = r."primary" AND s.generation = r.generation)
+                  OR (EXISTS (SELECT FROM repository_assignments a WHERE a.repository_id = r.repository_id)
+                      AND NOT EXISTS (SELECT FROM repository_assignments a WHERE a.repository_id = r.repository_id
+                                      AND a.storage = r."primary"))
+                  OR EXISTS (SELECT FROM replication_queue q
+                             WHERE q.state NOT IN ('completed', 'dead', 'cancelled')
+                               AND q.job ->> 'change' = 'delete_replica'
+                               AND (q.job ->> 'repository_id')::bigint = r.repository_id
+                               AND q.job ->> 'target_node_storage' = r."primary"))) each_one) keys;
+END $$;
+
 CREATE FUNCTION quorate_raise_facts(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     -- In order of id, so that two bulk writers never wait for each other in a circle.
     PERFORM 1 FROM repositories WHERE repository_id = ANY (ids) ORDER BY repository_id FOR NO KEY UPDATE;
     UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id = ANY (ids);
+    -- An increment moves replicas first and their repository after them, and tells by itself what came of it.
+    IF current_setting('quorate.quiet', true) IS DISTINCT FROM 'on' THEN
+        PERFORM quorate_announce_unfit(ids);
+    END IF;
 END $$;
 
 CREATE FUNCTION quorate_replicas_moved() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -304,6 +331,29 @@ CREATE TRIGGER quorate_primaries_updated AFTER UPDATE ON repositories
     EXECUTE FUNCTION quorate_primaries_moved();
 CREATE TRIGGER quorate_primaries_deleted AFTER DELETE ON repositories
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION quorate_primaries_moved();
+
+-- A storage that drains, or may lead nothing any more, unfits all that it leads. A penalty unfits nobody.
+CREATE FUNCTION quorate_storages_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' AND (TG_OP = 'INSERT'
+        OR (NEW.virtual_storage, NEW.priority, NEW.draining) IS DISTINCT FROM (OLD.virtual_storage, OLD.priority, OLD.draining))
+    THEN
+        PERFORM quorate_announce('primaries', json_build_object('virtual_storage', NEW.virtual_storage)::text);
+    END IF;
+    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND NEW.virtual_storage <> OLD.virtual_storage) THEN
+        PERFORM quorate_announce('primaries', json_build_object('virtual_storage', OLD.virtual_storage)::text);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER quorate_storages_moved AFTER INSERT OR UPDATE OR DELETE ON storages
+    FOR EACH ROW EXECUTE FUNCTION quorate_storages_moved();
+CREATE FUNCTION quorate_storages_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM quorate_announce('primaries', '{}');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER quorate_storages_truncated AFTER TRUNCATE ON storages
+    FOR EACH STATEMENT EXECUTE FUNCTION quorate_storages_emptied();
 
 -- Praefect's own channels ---------------------------------------------------------------------------------------
 

@@ -363,8 +363,6 @@ BEGIN
     ON CONFLICT (repository_id, storage) DO UPDATE
         SET generation = excluded.generation, relative_path = excluded.relative_path;
     UPDATE repositories SET generation = wanted WHERE repository_id = repository AND coalesce(generation, -1) < wanted;
-    -- The recorded primary may have fallen behind by this.
-    PERFORM quorate_announce('primaries', quorate_key(held.virtual_storage, held.relative_path, repository));
     RETURN json_build_object('outcome', 'done');
 END $$;
 
@@ -470,8 +468,6 @@ BEGIN
     INSERT INTO repository_assignments (virtual_storage, relative_path, storage, repository_id)
     SELECT held.virtual_storage, held.relative_path, unnest(who), repository
     ON CONFLICT DO NOTHING;
-    -- The recorded primary may have lost its assignment by this.
-    PERFORM quorate_announce('primaries', quorate_key(held.virtual_storage, held.relative_path, repository));
     RETURN json_build_object('outcome', 'done');
 END $$;
 
@@ -482,6 +478,5 @@ BEGIN
     VALUES (storage_of, place, coalesce(new_priority, 100), coalesce(new_draining, false))
     ON CONFLICT (virtual_storage, storage) DO UPDATE
         SET priority = coalesce(new_priority, s.priority), draining = coalesce(new_draining, s.draining);
-    PERFORM quorate_announce('primaries', json_build_object('virtual_storage', storage_of)::text);
     RETURN json_build_object('outcome', 'done');
 END $$;

@@ -61,6 +61,9 @@ BEGIN
                   AS place (virtual_storage, relative_path)
          WHERE (n.generation, n.virtual_storage, n.relative_path, n.replica_path)
             IS DISTINCT FROM (o.generation, o.virtual_storage, o.relative_path, o.replica_path)));
+    PERFORM quorate_announce_unfit(
+        ARRAY(SELECT repository_id FROM new_rows n JOIN old_rows o USING (repository_id)
+              WHERE n.generation IS DISTINCT FROM o.generation));
     RETURN NULL;
 END $$;
 CREATE TRIGGER quorate_generations_updated AFTER UPDATE ON repositories
@@ -115,6 +118,7 @@ BEGIN
         OR moved <> (SELECT count(*) FROM storage_repositories
                      WHERE repository_id = repository AND generation = held.generation + 1) THEN
         PERFORM quorate_announce('replicas', quorate_key(held.virtual_storage, held.relative_path, repository));
+        PERFORM quorate_announce_unfit(ARRAY[repository]);
     END IF;
     RETURN json_build_object('outcome', 'done', 'generation', held.generation + 1);
 END $$;

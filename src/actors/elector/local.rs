@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     core::{
-        election::{Primary, choose_local},
+        election::choose_local,
         ids::{ClusterId, NodeId, Storage, VirtualStorage},
         shard::Shard,
     },
     error::Error,
-    messages::election::{GetPrimary, GetShard},
+    messages::election::{GetPrimary, GetShard, PrimaryAnswer},
     store::ElectionStore,
 };
 use actix::prelude::*;
@@ -69,14 +69,14 @@ impl Handler<GetShard> for LocalElector {
 }
 
 impl Handler<GetPrimary> for LocalElector {
-    type Result = ResponseFuture<Result<Primary, Error>>;
-    fn handle(&mut self, GetPrimary(target): GetPrimary, _: &mut Context<Self>) -> Self::Result {
+    type Result = ResponseFuture<Result<PrimaryAnswer, Error>>;
+    fn handle(&mut self, GetPrimary { target, .. }: GetPrimary, _: &mut Context<Self>) -> Self::Result {
         let (config, places) = (Arc::clone(&self.config), self.places.clone());
         let lookup = async move {
             let lookup = async {
                 let named = Named::find(&target, &*config.store).await?;
                 let shard = config.shard(&named.virtual_storage)?;
-                Ok(named.primary(config.cluster.clone(), shard))
+                Ok(PrimaryAnswer::fresh(named.primary(config.cluster.clone(), shard)))
             };
             places.run(config.timeout, lookup).await
         };

@@ -23,5 +23,5 @@ pub use asked::{ConfiguredNodes, NodeNames};
 pub use fixed::{FixedElector, FixedElectorConfig};
 pub use known::KnownPrimaries;
 pub use local::{LocalElector, LocalElectorConfig};
-pub use per_repository::{ElectorConfig, PerRepositoryElector};
+pub use per_repository::{ElectorConfig, PerRepositoryElector, Reply};
 pub use virtual_storage::{VirtualStorageElector, VirtualStorageElectorConfig};

@@ -1,24 +1,30 @@
 //! One primary for each repository, elected when somebody asks and the recorded one may not stay.
 //!
-//! Each lookup is its own bounded future, not a turn of the actor: one slow repository delays no other, and no lookup
-//! waits behind a health report. It rests on facts read from the database at that moment, never on what arrived in
-//! its mailbox before, so a flooded elector still acts on the newest consensus (D18).
+//! What is remembered and may be believed is answered on the spot. Else each lookup is its own bounded future, not a turn
+//! of the actor: one slow repository delays no other, and no lookup waits behind a health report. It rests on facts read
+//! from the database at that moment, or on a memory that asks the cells itself, never on what arrived in its mailbox
+//! before, so a flooded elector still acts on the newest consensus (D18).
 
 use super::{
+    super::primaries::{Looked, PrimaryTable},
     asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, proposer},
     repository::settle,
 };
 use crate::{
     core::{
-        election::{Primary, Target, decide, standing},
+        election::{Target, decide, standing, stands_alone},
         ids::{SupervisorName, VirtualStorage, Voter},
+        lookup::Freshness,
         shard::Shard,
     },
     error::Error,
-    messages::election::{GetPrimary, GetShard},
-    store::ElectionStore,
+    messages::election::{GetPrimary, GetShard, PrimaryAnswer},
+    store::{ElectionStore, StoreError, StoreErrorKind, StoreOp},
 };
-use actix::prelude::*;
+use actix::{
+    dev::{MessageResponse, OneshotSender},
+    prelude::*,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -33,6 +39,8 @@ pub struct ElectorConfig {
     pub voter: watch::Receiver<Option<Voter>>,
     /// The virtual storages that are configured here; `None`: any.
     pub virtual_storages: Option<ConfiguredNodes>,
+    /// What is remembered of who is primary; `None`: each question is a read.
+    pub memory: Option<Arc<PrimaryTable>>,
     /// How long one lookup may take, retries included.
     pub timeout: Duration,
     /// Draws the seed that breaks ties, and the identity of a decision.
@@ -78,11 +86,61 @@ impl Actor for PerRepositoryElector {
 }
 
 impl Handler<GetPrimary> for PerRepositoryElector {
-    type Result = ResponseFuture<Result<Primary, Error>>;
-    fn handle(&mut self, GetPrimary(target): GetPrimary, _: &mut Context<Self>) -> Self::Result {
+    type Result = Reply;
+    fn handle(&mut self, GetPrimary { target, freshness }: GetPrimary, _: &mut Context<Self>) -> Reply {
+        let looked = match (&self.config.memory, freshness) {
+            (Some(memory), Freshness::Cached) => memory.look(&target),
+            (None, _) | (_, Freshness::Latest) => Looked::Bypass,
+        };
+        let looked = match looked {
+            Looked::Hit(answer) => return Reply::Now(Ok(answer)),
+            Looked::Down => return Reply::Now(Err(database_is_down())),
+            asked @ (Looked::Lead(_) | Looked::Join(_) | Looked::Bypass) => asked,
+        };
         let (config, places, elects) = (Arc::clone(&self.config), self.places.clone(), self.elects);
-        Box::pin(async move { places.run(config.timeout, config.primary(&target, elects)).await })
+        Reply::Later(Box::pin(async move {
+            let found = places.run(config.timeout, config.answer(&target, elects, looked)).await;
+            // Known down meanwhile: what was last known is all there is.
+            match (&config.memory, freshness, found) {
+                (Some(memory), Freshness::Cached, Err(error @ (Error::StoreUnavailable(_) | Error::Timeout(_)))) => {
+                    memory.now(&target).ok_or(error)
+                }
+                (_, _, found) => found,
+            }
+        }))
     }
+}
+
+/// An answer from memory is sent within the turn of the actor, without a future.
+pub enum Reply {
+    /// It is known.
+    Now(Result<PrimaryAnswer, Error>),
+    /// It has to be found out.
+    Later(ResponseFuture<Result<PrimaryAnswer, Error>>),
+}
+
+impl MessageResponse<PerRepositoryElector, GetPrimary> for Reply {
+    fn handle(
+        self,
+        ctx: &mut Context<PerRepositoryElector>,
+        asker: Option<OneshotSender<Result<PrimaryAnswer, Error>>>,
+    ) {
+        match (self, asker) {
+            (Reply::Now(answer), Some(asker)) => {
+                // Nobody waits any more: it was no trouble.
+                let _ = asker.send(answer);
+            }
+            (Reply::Now(_), None) => {}
+            (Reply::Later(found), asker) => {
+                MessageResponse::<PerRepositoryElector, GetPrimary>::handle(found, ctx, asker);
+            }
+        }
+    }
+}
+
+fn database_is_down() -> Error {
+    let known = "it was asked again and again since, and did not answer";
+    Error::StoreUnavailable(StoreError::with_source(StoreOp::ElectionFacts, StoreErrorKind::Unreachable, known))
 }
 
 impl Handler<GetShard> for PerRepositoryElector {
@@ -101,7 +159,35 @@ impl ElectorConfig {
         self.virtual_storages.as_ref().is_none_or(|known| known.has(virtual_storage))
     }
 
-    async fn primary(&self, target: &Target, elects: bool) -> Result<Primary, Error> {
+    /// One read for all who ask at the same time, where that may be shared.
+    async fn answer(&self, target: &Target, elects: bool, looked: Looked) -> Result<PrimaryAnswer, Error> {
+        match looked {
+            Looked::Lead(leading) => {
+                let (found, stands_alone) = self.primary(target, elects).await?;
+                leading.land(&found, stands_alone && self.knows(&found.virtual_storage));
+                Ok(found)
+            }
+            Looked::Join(mut landed) => {
+                let found = landed.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+                match found {
+                    Some(found) => Ok(found),
+                    // Whoever read for all failed or went away: its error was its own.
+                    None => Ok(self.primary(target, elects).await?.0),
+                }
+            }
+            Looked::Hit(known) => Ok(known),
+            Looked::Bypass | Looked::Down => {
+                let (found, _) = self.primary(target, elects).await?;
+                if let Some(memory) = &self.memory {
+                    memory.compare(&found.primary);
+                }
+                Ok(found)
+            }
+        }
+    }
+
+    /// Reads, and decides if that is due. Also whether the answer may be remembered.
+    async fn primary(&self, target: &Target, elects: bool) -> Result<(PrimaryAnswer, bool), Error> {
         if let Target::Path(virtual_storage, _) = target
             && !self.knows(virtual_storage)
         {
@@ -118,7 +204,8 @@ impl ElectorConfig {
                 if elects { decide(&facts, &settings, &proposer, seed) } else { standing(&facts, &settings) };
             let settled = settle(&*self.store, &facts, &settings, proposer, lot, decision).await?;
             if let Some(primary) = settled {
-                return Ok(primary);
+                let stands_alone = stands_alone(&facts, &primary.storage);
+                return Ok((PrimaryAnswer::fresh(primary), stands_alone));
             }
         }
         Err(Error::Contended)

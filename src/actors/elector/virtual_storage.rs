@@ -23,7 +23,7 @@ use crate::{
         shard::Shard,
     },
     error::Error,
-    messages::election::{GetPrimary, GetShard},
+    messages::election::{GetPrimary, GetShard, PrimaryAnswer},
     store::{CasOutcome, ElectionStore, ShardExpected, ShardProposal, ShardStore},
     telemetry,
 };
@@ -84,10 +84,10 @@ impl Handler<GetShard> for VirtualStorageElector {
 }
 
 impl Handler<GetPrimary> for VirtualStorageElector {
-    type Result = ResponseFuture<Result<Primary, Error>>;
-    fn handle(&mut self, GetPrimary(target): GetPrimary, _: &mut Context<Self>) -> Self::Result {
+    type Result = ResponseFuture<Result<PrimaryAnswer, Error>>;
+    fn handle(&mut self, GetPrimary { target, .. }: GetPrimary, _: &mut Context<Self>) -> Self::Result {
         let (config, places) = (Arc::clone(&self.config), self.places.clone());
-        Box::pin(async move { places.run(config.timeout, config.primary(&target)).await })
+        Box::pin(async move { places.run(config.timeout, config.primary(&target)).await.map(PrimaryAnswer::fresh) })
     }
 }
 

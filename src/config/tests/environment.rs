@@ -166,6 +166,7 @@ fn samples(password: &str) -> Vec<Sample<'_>> {
         ("feed.poll", "90ms", |c| format!("{:?}", c.feed.poll), "90ms"),
         ("feed.listen", "false", |c| c.feed.listen.to_string(), "false"),
         ("feed.entries", "7", |c| c.feed.entries.to_string(), "7"),
+        ("feed.failsafe_ttl", "50s", |c| format!("{:?}", c.feed.failsafe_ttl), "50s"),
         ("consensus.expected_supervisors", "3", |c| text(c.settings.expected_supervisors.as_ref()), "3"),
         ("consensus.voter_ttl", "6s", |c| format!("{:?}", c.settings.voter_ttl), "6s"),
         ("consensus.vote_ttl", "4s", |c| format!("{:?}", c.settings.vote_ttl), "4s"),

@@ -25,6 +25,14 @@ fn a_key_that_a_profile_has_no_use_for_is_refused_there_and_taken_elsewhere() {
 }
 
 #[test]
+fn what_is_believed_while_the_database_answers_is_believed_when_it_does_not() {
+    let file = |ttl: &str| Config::from_toml(&format!("feed.failsafe_ttl = {ttl:?}\n{MINIMAL}"));
+    let error = file("1999ms").unwrap_err().to_string();
+    assert!(error.contains("feed.failsafe_ttl") && error.contains("must not be below feed.ttl = 2s"), "{error}");
+    assert!(file("2s").is_ok());
+}
+
+#[test]
 fn the_profiles_are_those_of_the_protocol() {
     let ms = Duration::from_millis;
     let rows = [

@@ -4,6 +4,7 @@
 
 use super::{MemoryStore, state::State};
 use crate::core::{
+    epoch::Epoch,
     ids::{RelativePath, RepositoryId, Storage, VirtualStorage},
     synced::Scope,
 };
@@ -24,6 +25,9 @@ struct Told {
     relative_path: RelativePath,
     up_to_date: BTreeSet<Storage>,
     primary: Option<Storage>,
+    epoch: Option<Epoch>,
+    /// Whether the primary's replica is one that may lead.
+    fit: bool,
 }
 
 /// The lines, and what they were drawn from.
@@ -39,7 +43,7 @@ impl Feed {
     fn end(&self) -> usize {
         self.dropped.saturating_add(self.lines.len())
     }
-    fn add(&mut self, change: Change) {
+    pub(super) fn add(&mut self, change: Change) {
         self.lines.push(change);
         if self.lines.len() > KEPT {
             self.lines.remove(0);
@@ -64,6 +68,8 @@ impl State {
                 relative_path: row.relative_path.clone(),
                 up_to_date: row.up_to_date(),
                 primary: row.primary.clone(),
+                epoch: row.epoch,
+                fit: row.primary.as_ref().is_some_and(|primary| row.may_lead(primary)),
             });
             let was = match &now {
                 Some(now) => self.feed.told.insert(id, now.clone()),
@@ -73,7 +79,9 @@ impl State {
             let moved = was.as_ref().map(place) != now.as_ref().map(place);
             let differs = |kind| match (&was, &now) {
                 (Some(was), Some(now)) if kind == ChangeKind::Replicas => was.up_to_date != now.up_to_date,
-                (Some(was), Some(now)) => was.primary != now.primary,
+                (Some(was), Some(now)) => {
+                    (&was.primary, was.epoch) != (&now.primary, now.epoch) || (was.fit && !now.fit)
+                }
                 (None, None) => false,
                 (Some(_), None) | (None, Some(_)) => true,
             };

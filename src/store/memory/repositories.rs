@@ -8,9 +8,11 @@ use crate::core::{
     election::Fence,
     epoch::{Epoch, FactsVersion, Generation},
     ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+    synced::Scope,
 };
 use crate::store::{
-    Answer, Created, Deleted, NewRepository, Outcome, Refused, RepositoryStore, StorageChange, StoreOp,
+    Answer, Change, ChangeKind, Created, Deleted, NewRepository, Outcome, Refused, RepositoryStore, StorageChange,
+    StoreOp,
 };
 use std::collections::BTreeSet;
 
@@ -122,6 +124,8 @@ impl RepositoryStore for MemoryStore {
             row.priority = change.priority.unwrap_or(row.priority);
             row.draining = change.draining.unwrap_or(row.draining);
             state.touched(1);
+            let scope = Scope::VirtualStorage(node.virtual_storage.clone());
+            state.feed.add(Change { kind: ChangeKind::Primaries, scope });
         })
     }
 }

@@ -105,6 +105,12 @@ impl Repository {
         let current = self.replicas.iter().filter(|(_, generation)| self.generation == Some(**generation));
         current.map(|(storage, _)| storage.clone()).collect()
     }
+    /// Whether a replica is up to date, stays, and is assigned if any is.
+    pub(super) fn may_lead(&self, storage: &Storage) -> bool {
+        self.generation.is_some_and(|generation| self.replicas.get(storage) == Some(&generation))
+            && self.marked.as_ref() != Some(storage)
+            && (self.assignments.is_empty() || self.assignments.contains(storage))
+    }
     pub(super) fn current(&self) -> Current {
         Current { epoch: self.epoch, primary: self.primary.clone() }
     }
