@@ -58,8 +58,8 @@ impl FollowerConfig {
     #[must_use]
     pub fn new(feed: Arc<dyn ChangeFeed>, table: Arc<SyncedTable>) -> Self {
         let FeedConfig { ttl, check, poll, .. } = FeedConfig::default();
-        let votes = Relay::vacant();
-        Self { feed, table, primaries: None, ttl, check, poll, connect: Duration::from_secs(5), votes }
+        let (primaries, votes) = (None, Relay::vacant());
+        Self { feed, table, primaries, ttl, check, poll, connect: Duration::from_secs(5), votes }
     }
 }
 
