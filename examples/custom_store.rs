@@ -13,6 +13,7 @@ use quorate::{
         election::Fence,
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        lookup::Freshness,
         recusal::Distrust,
         settings::{Profile, Settings},
         time::DatabaseTime,
@@ -145,7 +146,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         supervisor.repository_create(&NewRepository::new(default()?, path.clone(), replicas)).await?;
         let target = Target::Path(default()?, path);
         for _ in 0..3 {
-            println!("primary: {}", supervisor.primary(&target).await?.storage);
+            // Not from memory, which would ask the store less often.
+            println!("primary: {}", supervisor.lookup(&target, Freshness::Latest).await?.primary.storage);
         }
         println!("read three times, elected once: {:?}", store.calls);
         assert_eq!((store.calls("election_facts"), store.calls("primary_cas")), (3, 1));

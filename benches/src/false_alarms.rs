@@ -44,8 +44,10 @@ pub struct Model {
     pub interval: Duration,
     /// Stalls of one supervisor in an hour, of 20 ms to 10 s.
     pub supervisor_stalls: f64,
-    /// Stalls of a node in an hour, of 20 ms to 800 ms: one that is silent for longer is not falsely held to be so.
+    /// Stalls of a node in an hour, of 20 ms to the longest.
     pub node_stalls: f64,
+    /// The longest of them. One that is silent for as long as all its probes may take is not falsely held to be so.
+    pub node_stall_max: Duration,
     /// Stalls of everything at once in an hour, of 20 ms to 10 s.
     pub machine_stalls: f64,
 }
@@ -243,7 +245,7 @@ impl Eye<'_> {
 pub fn simulate(model: &Model, seed: u64, hours: u64) -> Alarms {
     let mut rng = fastrand::Rng::with_seed(seed);
     let machine = Stalls::draw(&mut rng, hours, model.machine_stalls, 10 * SECOND);
-    let node = Stalls::draw(&mut rng, hours, model.node_stalls, 800_000).and(&machine);
+    let node = Stalls::draw(&mut rng, hours, model.node_stalls, model.node_stall_max.as_micros() as Us).and(&machine);
     let mut alarms = Alarms { node_hours: hours as f64, ..Alarms::default() };
     let mut edges = Vec::new();
     for _ in 0..SUPERVISORS {

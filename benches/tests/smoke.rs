@@ -122,6 +122,7 @@ fn false_alarms_are_found_where_one_miss_is_enough() {
         interval: health.interval,
         supervisor_stalls: 6.0,
         node_stalls: 6.0,
+        node_stall_max: Duration::from_millis(500),
         machine_stalls: 1.0,
     };
     let careful = simulate(&model, 1, 1_000);

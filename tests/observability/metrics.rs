@@ -12,6 +12,7 @@ use quorate::{
     core::{
         evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         ids::{NodeId, Storage, VirtualStorage},
+        lookup::Freshness,
         quorum::Verdict,
         settings::{Profile, WithoutCandidate},
     },
@@ -103,7 +104,7 @@ async fn nothing_is_missing(profile: Profile) {
     .await;
 
     world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::Locked, 1);
-    assert!(one.primary(&path("secret/path.git")).await.is_err());
+    assert!(one.lookup(&path("secret/path.git"), Freshness::Latest).await.is_err());
     world.node("g3").panics(true);
     wait::until_async("it died", LIMIT, async || one.restarts().await["node v/g3"] >= 1).await;
     world.node("g3").panics(false);

@@ -66,7 +66,8 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-23-000003_operations",
         "2026-11-24-000004_shards",
         "2026-11-24-000005_changes",
-        "2026-11-24-000008_settling",
+        "2026-11-24-000006_penalties",
+        "2026-11-24-000007_settling",
     ];
     assert_eq!(
         kind(&url, strict.clone()).await,
@@ -110,7 +111,7 @@ async fn eight_supervisors_may_migrate_at_once() {
     }
     let client = raw(&url).await;
     let applied = client.query_one("SELECT count(*) FROM __diesel_schema_migrations", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 6);
+    assert_eq!(applied.get::<_, i64>(0), 7);
 }
 
 #[tokio::test]

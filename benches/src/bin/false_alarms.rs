@@ -1,6 +1,7 @@
 //! Counts false verdicts of a healthy cluster in simulated time.
 //!
-//! `cargo run --release -p quorate-benches --bin false_alarms -- [--node-hours N] [--profile default|lan] [--seed N]`
+//! `cargo run --release -p quorate-benches --bin false_alarms -- [--node-hours N] [--profile default|lan] [--seed N]
+//! [--node-stall-ms N]`
 
 use quorate::{config::Config, core::settings::Profile};
 use quorate_benches::{
@@ -8,24 +9,30 @@ use quorate_benches::{
     false_alarms::{Alarms, Model, simulate},
     sample::machine,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long one node is looked at before the next begins.
 const HOURS: u64 = 1_000;
 
 fn main() -> Result<()> {
     let (mut node_hours, mut profile, mut seed) = (1_000_000_u64, Profile::Default, 1_u64);
+    let mut node_stall_max = Duration::from_millis(500);
     let mut words = std::env::args().skip(1);
     while let Some(key) = words.next() {
         let value = words.next().ok_or_else(|| format!("{key} needs a value"))?;
         match key.as_str() {
             "--node-hours" => node_hours = value.parse()?,
             "--seed" => seed = value.parse()?,
+            "--node-stall-ms" => node_stall_max = Duration::from_millis(value.parse()?),
             "--profile" => {
                 let known = [Profile::Default, Profile::Lan].into_iter().find(|profile| profile.as_str() == value);
                 profile = known.ok_or("--profile takes default or lan")?;
             }
-            _ => return Err(format!("unknown word {key}; allowed are --node-hours, --profile, --seed").into()),
+            _ => {
+                return Err(
+                    format!("unknown word {key}; allowed are --node-hours, --profile, --seed, --node-stall-ms").into()
+                );
+            }
         }
     }
     let health = Config::new(profile, "sqlite:unused").health;
@@ -35,6 +42,7 @@ fn main() -> Result<()> {
         interval: health.interval,
         supervisor_stalls: 6.0,
         node_stalls: 6.0,
+        node_stall_max,
         machine_stalls: 1.0,
     };
     let (began, start) = (machine(), Instant::now());
