@@ -36,6 +36,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+/// How long lookups have the rows to themselves: whoever is written to all the time is asked for within this.
+const HEAD_START: Duration = Duration::from_millis(200);
 /// Pause before something is tried again, and the longest one: a row that is held, another supervisor at work, a
 /// database that does not answer. The longest is how late another supervisor goes on where one has died.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -106,7 +108,8 @@ impl Woken {
 
 impl SettlerConfig {
     async fn settle(&self) {
-        let mut walks = Settling::new(Pace { batch: self.batch, pause: self.pause, retry: RETRY });
+        let mut walks =
+            Settling::new(Pace { batch: self.batch, head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
         let mut told = BTreeMap::new();
         let mut woken = Woken {

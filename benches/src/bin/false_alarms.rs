@@ -29,9 +29,10 @@ fn main() -> Result<()> {
                 profile = known.ok_or("--profile takes default or lan")?;
             }
             _ => {
-                return Err(
-                    format!("unknown word {key}; allowed are --node-hours, --profile, --seed, --node-stall-ms").into()
-                );
+                return Err(format!(
+                    "unknown word {key}; allowed are --node-hours, --profile, --seed, --node-stall-ms"
+                )
+                .into());
             }
         }
     }

@@ -20,6 +20,8 @@ use std::{
 pub struct Pace {
     /// The most repositories of one batch.
     pub batch: u32,
+    /// From the verdict to the first batch: a batch holds its rows, and whoever is asked for just then is elected by that.
+    pub head_start: Duration,
     /// The pause between two batches.
     pub pause: Duration,
     /// The pause before something is tried again, and the longest one: it doubles.
@@ -105,7 +107,8 @@ const START: RepositoryId = RepositoryId(i64::MIN);
 
 impl Walk {
     fn begin(&mut self, now: Timestamp, pace: &Pace) {
-        (self.after, self.due, self.began, self.retry, self.again) = (START, now, now, pace.retry.0, false);
+        (self.after, self.began, self.retry, self.again) = (START, now, pace.retry.0, false);
+        self.due = now.after(pace.head_start);
         (self.progress.rests, self.progress.without_candidate) = (false, 0);
     }
 }

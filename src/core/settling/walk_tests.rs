@@ -13,7 +13,7 @@ fn at(ms: u64) -> Timestamp {
 
 fn settling() -> Settling {
     let ms = Duration::from_millis;
-    Settling::new(Pace { batch: 10, pause: ms(5), retry: (ms(100), ms(400)) })
+    Settling::new(Pace { batch: 10, head_start: ms(0), pause: ms(5), retry: (ms(100), ms(400)) })
 }
 
 fn down(settling: &mut Settling, now: Timestamp, revision: u64, names: &[&str]) -> (Vec<Ended>, Vec<NodeId>) {
@@ -101,4 +101,13 @@ fn without_a_candidate_it_rests_until_something_changes() {
     let ended = settling.done(at(1), &node("g1"), stuck, 0).unwrap();
     assert_eq!(ended.progress.without_candidate, 3);
     assert_eq!(settling.next(at(99)), Next::Rest);
+}
+
+#[test]
+fn who_is_asked_for_has_the_rows_to_itself_for_a_while() {
+    let ms = Duration::from_millis;
+    let mut settling = Settling::new(Pace { batch: 10, head_start: ms(200), pause: ms(5), retry: (ms(100), ms(400)) });
+    down(&mut settling, at(7), 1, &["g1"]);
+    assert_eq!(settling.next(at(7)), Next::At(at(207)));
+    assert_eq!(settling.next(at(207)), Next::Batch(node("g1"), START));
 }

@@ -169,6 +169,8 @@ impl PostgresStore {
         let pool = |size| {
             managed::Pool::builder(Sessions { address: address.clone(), options: options.clone() })
                 .max_size(size)
+                // The connection used last: its statements are prepared, its functions planned.
+                .queue_mode(managed::QueueMode::Lifo)
                 .build()
                 .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))
         };

@@ -139,7 +139,12 @@ pub(crate) async fn settled(world: &World, traffic: &Traffic, back: &Storage) ->
         let facts = world.client.facts().await?;
         if facts.current().len() < world.nodes.len() {
             traffic.catch_up(back).await?;
-            return Err(format!("only {:?} are current", facts.current()).into());
+            let mut seen = Vec::new();
+            for one in &world.supervisors {
+                let known: Elected = one.ask(ASK, Op::Primary { path: world.client.path.clone() }).await?;
+                seen.push((known.primary.storage, known.healthy));
+            }
+            return Err(format!("only {:?} are current; primaries and who is up: {seen:?}", facts.current()).into());
         }
         Ok(())
     })
