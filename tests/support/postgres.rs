@@ -158,7 +158,7 @@ pub fn launch(fsync: bool) -> (String, Option<Child>) {
     let script = format!(
         "{words} -D {data} -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
          -c max_connections=300 -c fsync={fsync} >{home}/log 2>&1 & server=$!; \
-         read -r _; kill -QUIT $server; wait $server; rm -rf {home}"
+         read -r _; kill -QUIT $server 2>/dev/null; wait $server; rm -rf {home}"
     );
     let mut shell = Command::new("sh").arg("-c").arg(script).stdin(Stdio::piped()).spawn().unwrap();
     shell.stdin.as_mut().unwrap().flush().unwrap();
