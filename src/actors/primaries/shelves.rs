@@ -72,10 +72,11 @@ impl Shelves {
         Some(entry)
     }
 
-    /// Any other entry of the shelf that this one would come to.
+    /// Any other entry, of the shelf that this one would come to or of the next that has one.
     pub(super) fn neighbour(&self, entry: &Primary) -> Option<Arc<Primary>> {
-        let shelf = at(&self.by_path, self.hash_path(&entry.virtual_storage, &entry.relative_path))?.load();
-        shelf.first().map(|(_, first)| Arc::clone(first))
+        let hash = self.hash_path(&entry.virtual_storage, &entry.relative_path);
+        let (before, from) = self.by_path.split_at_checked(place(&self.by_path, hash))?;
+        from.iter().chain(before).find_map(|shelf| shelf.load().first().map(|(_, first)| Arc::clone(first)))
     }
 
     /// Keeps only what is not of this virtual storage; answers how many went. `None`: nothing is kept.
@@ -107,10 +108,14 @@ fn is_about(entry: &Primary, target: &Target) -> bool {
     }
 }
 
-fn at(shelves: &[ArcSwap<Shelf>], hash: u64) -> Option<&ArcSwap<Shelf>> {
+fn place(shelves: &[ArcSwap<Shelf>], hash: u64) -> usize {
     // A power of two of them: the upper bits choose one.
     let place = (hash >> 32) & u64::try_from(shelves.len().wrapping_sub(1)).unwrap_or(0);
-    shelves.get(usize::try_from(place).unwrap_or(0))
+    usize::try_from(place).unwrap_or(0)
+}
+
+fn at(shelves: &[ArcSwap<Shelf>], hash: u64) -> Option<&ArcSwap<Shelf>> {
+    shelves.get(place(shelves, hash))
 }
 
 fn add(shelves: &[ArcSwap<Shelf>], hash: u64, entry: &Arc<Primary>) {
@@ -126,4 +131,30 @@ fn remove(shelves: &[ArcSwap<Shelf>], hash: u64, entry: &Arc<Primary>) {
     let Some(place) = at(shelves, hash) else { return };
     let shelf = place.load();
     place.store(Arc::new(shelf.iter().filter(|(_, known)| !Arc::ptr_eq(known, entry)).cloned().collect()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u32) -> Arc<Primary> {
+        Arc::new(Primary {
+            cluster: "c".parse().unwrap(),
+            repository: Some(RepositoryId(i64::from(number))),
+            virtual_storage: "v".parse().unwrap(),
+            relative_path: format!("r{number}").parse().unwrap(),
+            storage: "g1".parse().unwrap(),
+            epoch: None,
+        })
+    }
+
+    #[test]
+    fn an_empty_shelf_finds_somebody_to_make_room_elsewhere() {
+        let shelves = Shelves::new(1_024);
+        assert_eq!(shelves.neighbour(&entry(0)), None, "nobody is there at all");
+        shelves.put(&entry(0));
+        for number in 1..100 {
+            assert_eq!(shelves.neighbour(&entry(number)), Some(entry(0)), "most of these have an empty shelf");
+        }
+    }
 }
