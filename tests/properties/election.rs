@@ -6,7 +6,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use quorate::core::{
-    election::{Decision, ElectionFacts, candidates_of, decide, refusals, verdicts},
+    election::{Decision, ElectionFacts, candidates_of, decide, refusals, stands_alone, verdicts},
     epoch::{Epoch, Era},
     ids::Storage,
     quorum::{QuorumPolicy, Verdict},
@@ -96,6 +96,27 @@ proptest! {
             let decision = decided(&facts, &settings, seed);
             prop_assert_eq!(decision, Decision::Keep { storage: primary, epoch: facts.epoch });
         }
+    }
+
+    /// Who stands alone stays whatever becomes of the others: that is what makes it an answer that may be remembered.
+    #[test]
+    fn who_stands_alone_stays_whatever_becomes_of_the_others(
+        facts in facts(), others in self::facts(), settings in settings(), seed in any::<u64>(),
+    ) {
+        let Decision::Keep { storage, epoch } = decided(&facts, &settings, seed) else { return Ok(()) };
+        if !stands_alone(&facts, &settings, &storage) {
+            return Ok(());
+        }
+        let mut after = facts.clone();
+        let about_others = others.votes.into_iter().filter(|vote| vote.node.storage != storage);
+        after.votes.retain(|vote| vote.node.storage == storage);
+        after.votes.extend(about_others.filter(|vote| facts.replicas.iter().any(|r| r.storage == vote.node.storage)));
+        for replica in after.replicas.iter_mut().filter(|replica| replica.storage != storage) {
+            if let Some(other) = others.replicas.iter().find(|other| other.storage == replica.storage) {
+                replica.attributes = other.attributes;
+            }
+        }
+        prop_assert_eq!(decided(&after, &settings, seed), Decision::Keep { storage, epoch });
     }
 
     /// The seed picks among exactly the equals, and every one of them can be picked.

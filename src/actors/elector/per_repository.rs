@@ -7,7 +7,7 @@
 
 use super::{
     super::primaries::{Looked, PrimaryTable},
-    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, proposer},
+    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, proposer, seed},
     repository::settle,
 };
 use crate::{
@@ -198,13 +198,11 @@ impl ElectorConfig {
             let (facts, settings) = (read.facts, read.settings.settings);
             let proposer = proposer(&self.voter, &self.name);
             let lot = (self.lot)();
-            // The lot's lower half is as random as the whole.
-            let seed = u64::from_be_bytes(lot.to_be_bytes()[8..].try_into().unwrap_or_default());
             let decision =
-                if elects { decide(&facts, &settings, &proposer, seed) } else { standing(&facts, &settings) };
+                if elects { decide(&facts, &settings, &proposer, seed(lot)) } else { standing(&facts, &settings) };
             let settled = settle(&*self.store, &facts, &settings, proposer, lot, decision).await?;
             if let Some(primary) = settled {
-                let stands_alone = stands_alone(&facts, &primary.storage);
+                let stands_alone = stands_alone(&facts, &settings, &primary.storage);
                 return Ok((PrimaryAnswer::fresh(primary), stands_alone));
             }
         }

@@ -121,17 +121,20 @@ pub fn standing(facts: &ElectionFacts, settings: &Settings) -> Decision {
     }
 }
 
-/// Whether a primary stays whatever becomes of the other storages: fit, and nobody better is waited for. Only such an answer
-/// may be remembered, for it is told when a primary ceases to be valid, and never when somebody better comes up.
+/// Whether a primary stays whatever becomes of the other storages: fit, not unhealthy and kept for want of another, and
+/// nobody better is waited for. Only such an answer may be remembered, for it is told when a primary ceases to be valid, and
+/// never when somebody better comes up.
 #[must_use]
-pub fn stands_alone(facts: &ElectionFacts, primary: &Storage) -> bool {
-    facts.replicas.iter().find(|replica| replica.storage == *primary).is_some_and(|replica| {
+pub fn stands_alone(facts: &ElectionFacts, settings: &Settings, primary: &Storage) -> bool {
+    let unhealthy = || verdicts(facts, settings).get(primary) == Some(&Verdict::Unhealthy);
+    let fit = facts.replicas.iter().find(|replica| replica.storage == *primary).is_some_and(|replica| {
         facts.generation == Some(replica.generation)
             && !replica.marked
             && (replica.assigned || facts.assignments.is_empty())
             && replica.attributes.priority > 0
             && !replica.attributes.draining
-    })
+    });
+    fit && !unhealthy()
 }
 
 /// Why each replica that is not a candidate is none; what a decision's record keeps of the losers.
