@@ -11,6 +11,7 @@ DROP FUNCTION IF EXISTS quorate_end_marks(bigint, text, replication_job_state);
 DROP FUNCTION IF EXISTS quorate_fence(repositories, bigint, text);
 DROP FUNCTION IF EXISTS quorate_refused(text);
 DROP FUNCTION IF EXISTS quorate_primary_cas(text, bigint, bigint, bigint, bigint, bigint, text, text, bigint, text, text);
+DROP FUNCTION IF EXISTS quorate_may_commit(bigint, bigint, text, bigint);
 DROP FUNCTION IF EXISTS quorate_votes_write(text, bigint, bigint, json);
 DROP FUNCTION IF EXISTS quorate_supervisor_remove(text, bigint);
 DROP FUNCTION IF EXISTS quorate_supervisor_heartbeat(text, bigint);

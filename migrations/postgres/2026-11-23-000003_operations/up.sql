@@ -175,15 +175,29 @@ END $$;
 
 -- Elections -----------------------------------------------------------------------------------------------------
 
+-- What every decision rests on, looked at again under the lock: the era is the one seen, the facts are young, and not from a
+-- clock that was set back, and who proposes is still its incarnation, live and not recused.
+CREATE FUNCTION quorate_may_commit(seen_era bigint, seen_at bigint, proposer text, own bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    rules settings%ROWTYPE;
+    facts_age bigint := quorate_micros(clock_timestamp()) - seen_at;
+BEGIN
+    SELECT * INTO rules FROM settings;
+    RETURN seen_era = (SELECT max(era) FROM eras)
+       AND facts_age >= 0 AND facts_age < rules.decision_ttl_ms * 1000
+       AND (rules.policy = 'half' OR EXISTS (
+            SELECT FROM supervisors WHERE name = proposer AND incarnation = own AND recused_since IS NULL
+              AND quorate_is_within(heartbeat_at, rules.voter_ttl_ms)));
+END $$;
+
 CREATE FUNCTION quorate_primary_cas(
     proposed text, repository bigint, seen_epoch bigint, seen_era bigint, seen_facts bigint, seen_at bigint,
     elected text, proposer text, own bigint, reason text, votes_and_candidates text
 ) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     held repositories%ROWTYPE;
-    rules settings%ROWTYPE;
     given bigint;
-    facts_age bigint;
 BEGIN
     SELECT * INTO held FROM repositories WHERE repository_id = repository FOR NO KEY UPDATE;
     -- A retry after a lost answer finds its own decision.
@@ -197,15 +211,9 @@ BEGIN
     IF NOT quorate_era_holds() THEN
         RETURN json_build_object('outcome', 'era_changed');
     END IF;
-    SELECT * INTO rules FROM settings;
-    facts_age := quorate_micros(clock_timestamp()) - seen_at;
     IF held.facts_version <> seen_facts
        OR held.primary_epoch IS DISTINCT FROM seen_epoch
-       OR seen_era <> (SELECT max(era) FROM eras)
-       OR facts_age < 0 OR facts_age >= rules.decision_ttl_ms * 1000
-       OR (rules.policy <> 'half' AND NOT EXISTS (
-            SELECT FROM supervisors WHERE name = proposer AND incarnation = own AND recused_since IS NULL
-              AND quorate_is_within(heartbeat_at, rules.voter_ttl_ms)))
+       OR NOT quorate_may_commit(seen_era, seen_at, proposer, own)
     THEN
         RETURN json_build_object('outcome', 'lost');
     END IF;

@@ -47,9 +47,7 @@ CREATE FUNCTION quorate_shard_cas(
 ) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     held shard_primaries%ROWTYPE;
-    rules settings%ROWTYPE;
     given bigint;
-    facts_age bigint;
 BEGIN
     -- The row may not exist yet, so the name itself is locked; a foreign writer locks the row alone.
     PERFORM pg_advisory_xact_lock(hashtextextended('quorate:shard:' || shard, 0));
@@ -62,14 +60,8 @@ BEGIN
     IF NOT quorate_era_holds() THEN
         RETURN json_build_object('outcome', 'era_changed');
     END IF;
-    SELECT * INTO rules FROM settings;
-    facts_age := quorate_micros(clock_timestamp()) - seen_at;
     IF held.epoch IS DISTINCT FROM seen_epoch
-       OR seen_era <> (SELECT max(era) FROM eras)
-       OR facts_age < 0 OR facts_age >= rules.decision_ttl_ms * 1000
-       OR (rules.policy <> 'half' AND NOT EXISTS (
-            SELECT FROM supervisors WHERE name = proposer AND incarnation = own AND recused_since IS NULL
-              AND quorate_is_within(heartbeat_at, rules.voter_ttl_ms)))
+       OR NOT quorate_may_commit(seen_era, seen_at, proposer, own)
     THEN
         RETURN json_build_object('outcome', 'lost');
     END IF;

@@ -14,8 +14,6 @@ DECLARE
     alone boolean := pg_try_advisory_xact_lock(hashtextextended('quorate settles ' || storage_of, 0));
     won json;
     held bigint[];
-    rules settings%ROWTYPE;
-    facts_age bigint;
 BEGIN
     -- A retry after a lost answer finds its own decision.
     won := (SELECT json_agg(json_build_array(repository_id, epoch)) FROM primary_changes WHERE decision = proposed);
@@ -30,14 +28,7 @@ BEGIN
     held := ARRAY(SELECT repository_id FROM repositories
                   WHERE repository_id IN (SELECT id FROM json_to_recordset(wanted) AS w (id bigint))
                   ORDER BY repository_id FOR NO KEY UPDATE SKIP LOCKED);
-    SELECT * INTO rules FROM settings;
-    facts_age := quorate_micros(clock_timestamp()) - seen_at;
-    IF seen_era <> (SELECT max(era) FROM eras)
-       OR facts_age < 0 OR facts_age >= rules.decision_ttl_ms * 1000
-       OR (rules.policy <> 'half' AND NOT EXISTS (
-            SELECT FROM supervisors WHERE name = proposer AND incarnation = own AND recused_since IS NULL
-              AND quorate_is_within(heartbeat_at, rules.voter_ttl_ms)))
-    THEN
+    IF NOT quorate_may_commit(seen_era, seen_at, proposer, own) THEN
         RETURN json_build_object('outcome', 'done', 'won', '[]'::json);
     END IF;
     -- A fresh snapshot: what is compared here is what is there after the locks. The history first, for it is what the

@@ -4,7 +4,8 @@ use super::{
     SqliteStore,
     error::Failure,
     query::{
-        Record, Statement, active_mark, document, execute, next_epoch, now, optional, record_primary, settings, truth,
+        Record, Statement, active_mark, document, execute, may_commit, next_epoch, now, optional, record_primary,
+        settings, truth,
     },
 };
 use crate::{
@@ -83,19 +84,12 @@ macro_rules! facts {
 const BY_ID: &str = facts!("r.repository_id = ?1");
 const BY_PATH: &str = facts!("r.virtual_storage = ?1 AND r.relative_path = ?2");
 
-/// What a proposal rests on, looked at again under the lock. The facts' age is never negative unless the clock was set
-/// back; then they are refused, too.
+/// What a proposal rests on, looked at again under the lock.
 const GUARD: &str = concat!(
     "WITH now(ms) AS (SELECT ",
     now!(),
     ") SELECT json_object('previous', r.\"primary\", 'holds', ",
-    truth!(
-        "r.facts_version = ?2 AND r.primary_epoch IS ?3 AND (SELECT MAX(era) FROM eras) = ?4 ",
-        "AND now.ms * 1000 - ?5 >= 0 AND now.ms * 1000 - ?5 < settings.decision_ttl_ms * 1000 ",
-        "AND (settings.policy = 'half' OR EXISTS (SELECT 1 FROM supervisors AS s WHERE s.name = ?6 ",
-        "AND s.incarnation = ?7 AND s.recused_since IS NULL ",
-        "AND now.ms - s.heartbeat_at < settings.voter_ttl_ms AND now.ms - s.heartbeat_at >= -1000))"
-    ),
+    truth!("r.facts_version = ?2 AND r.primary_epoch IS ?3 AND ", may_commit!("?4", "?5", "?6", "?7")),
     ") AS document FROM now, settings, repositories AS r WHERE r.repository_id = ?1"
 );
 

@@ -12,7 +12,7 @@ use crate::{
         ids::{Incarnation, NodeId, Voter},
         recusal::Distrust,
         settings::{Settings, WithoutCandidate},
-        time::DatabaseTime,
+        time::{DatabaseTime, micros},
     },
     store::{
         Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
@@ -21,6 +21,7 @@ use crate::{
 };
 use diesel::SqliteConnection;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// A supervisor's row, as far as registering and heartbeats ask. Whether it is live is asked of its heartbeat alone: a
 /// recused supervisor abstains, but it has not gone.
@@ -258,20 +259,24 @@ fn heartbeat(connection: &mut SqliteConnection, voter: &Voter) -> Result<Heartbe
     }
 }
 
-/// The first takes 10 s, each further one within 10 minutes twice the last. One that was set by hand is not made shorter.
-fn penalise(connection: &mut SqliteConnection, node: &NodeId, seen: Option<DatabaseTime>) -> Result<bool, Failure> {
+/// One that was set by hand is not made shorter.
+fn penalise(
+    connection: &mut SqliteConnection,
+    node: &NodeId,
+    seen: Option<DatabaseTime>,
+    lasting: Duration,
+) -> Result<bool, Failure> {
     let raise = Statement::new(concat!(
         "INSERT INTO storages AS s (virtual_storage, storage, penalised_at, penalty_until, penalty_reason) ",
-        "SELECT ?1, ?2, now.ms, now.ms + 10000, 'deposed' FROM (SELECT ",
+        "SELECT ?1, ?2, now.ms, now.ms + ?4, 'deposed' FROM (SELECT ",
         now!(),
         " AS ms) AS now WHERE TRUE ON CONFLICT (virtual_storage, storage) DO UPDATE SET ",
         "penalised_at = excluded.penalised_at, penalty_reason = excluded.penalty_reason, ",
-        "penalty_until = max(COALESCE(s.penalty_until, 0), excluded.penalised_at + CASE ",
-        "WHEN excluded.penalised_at - s.penalised_at < 600000 THEN min(2 * (s.penalty_until - s.penalised_at), 600000) ",
-        "ELSE 10000 END) WHERE s.penalty_until IS ?3"
+        "penalty_until = max(COALESCE(s.penalty_until, 0), excluded.penalty_until) WHERE s.penalty_until IS ?3"
     ));
     let raise = raise.text(node.virtual_storage.as_str()).text(node.storage.as_str());
-    Ok(execute(connection, raise.optional_bigint(seen.map(|seen| seen.0.div_euclid(1_000))))? > 0)
+    let raise = raise.optional_bigint(seen.map(|seen| seen.0.div_euclid(1_000)));
+    Ok(execute(connection, raise.bigint(micros(lasting).div_euclid(1_000)))? > 0)
 }
 
 fn forgive(connection: &mut SqliteConnection, node: &NodeId) -> Result<bool, Failure> {
@@ -377,7 +382,7 @@ const HEALTH: &str = concat!(
     "'heartbeat_age', (now.ms - heartbeat_at) * 1000, 'registered_age', (now.ms - registered_at) * 1000, 'recused', ",
     truth!("recused_since IS NOT NULL"),
     ") ORDER BY name) FROM supervisors)), 'penalties', json((SELECT json_group_array(json_object('virtual_storage', ",
-    "virtual_storage, 'storage', storage, 'until', penalty_until * 1000)) FROM storages WHERE penalty_until IS NOT NULL))) ",
+    "virtual_storage, 'storage', storage, 'since', penalised_at * 1000, 'until', penalty_until * 1000)) FROM storages WHERE penalty_until IS NOT NULL))) ",
     "AS document FROM now"
 );
 
@@ -421,9 +426,14 @@ impl HealthStore for SqliteStore {
         let voter = voter.clone();
         self.write(StoreOp::SupervisorRecuse, move |connection| recuse(connection, &voter, reason))
     }
-    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
-        let (node, seen) = (node.clone(), seen);
-        self.write(StoreOp::PenaltyRaise, move |connection| penalise(connection, &node, seen))
+    fn penalty_raise<'a>(
+        &'a self,
+        node: &'a NodeId,
+        seen: Option<DatabaseTime>,
+        lasting: Duration,
+    ) -> Answer<'a, bool> {
+        let node = node.clone();
+        self.write(StoreOp::PenaltyRaise, move |connection| penalise(connection, &node, seen, lasting))
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         let node = node.clone();

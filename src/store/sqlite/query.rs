@@ -31,6 +31,27 @@ macro_rules! active_mark {
         "state NOT IN ('completed', 'dead', 'cancelled') AND json_extract(job, '$.change') = 'delete_replica'"
     };
 }
+/// What every decision rests on, looked at again under the lock, beside `now` and `settings`: the era is the one seen, the
+/// facts are young, and not from a clock that was set back, and who proposes is still its incarnation, live and not recused.
+macro_rules! may_commit {
+    ($era:literal, $at:literal, $name:literal, $incarnation:literal) => {
+        concat!(
+            "(SELECT MAX(era) FROM eras) = ",
+            $era,
+            " AND now.ms * 1000 - ",
+            $at,
+            " >= 0 AND now.ms * 1000 - ",
+            $at,
+            " < settings.decision_ttl_ms * 1000 AND (settings.policy = 'half' OR EXISTS (SELECT 1 FROM supervisors AS s ",
+            "WHERE s.name = ",
+            $name,
+            " AND s.incarnation = ",
+            $incarnation,
+            " AND s.recused_since IS NULL AND now.ms - s.heartbeat_at < settings.voter_ttl_ms ",
+            "AND now.ms - s.heartbeat_at >= -1000))"
+        )
+    };
+}
 /// The settings row, as a document.
 macro_rules! settings {
     () => {
@@ -44,7 +65,7 @@ macro_rules! settings {
         )
     };
 }
-pub(super) use {active_mark, now, settings, truth};
+pub(super) use {active_mark, may_commit, now, settings, truth};
 
 impl RunQueryDsl<SqliteConnection> for Statement {}
 

@@ -8,8 +8,8 @@ use super::{
     SqliteStore,
     error::Failure,
     query::{
-        Notice, Statement, about_repository, active_mark, document, execute, notice, now, optional, settings, text,
-        truth,
+        Notice, Statement, about_repository, active_mark, document, execute, may_commit, notice, now, optional,
+        settings, text, truth,
     },
 };
 use crate::{
@@ -79,13 +79,7 @@ const GUARD: &str = concat!(
     "WITH now(ms) AS (SELECT ",
     now!(),
     ") SELECT json_object('holds', ",
-    truth!(
-        "(SELECT MAX(era) FROM eras) = ?1 ",
-        "AND now.ms * 1000 - ?2 >= 0 AND now.ms * 1000 - ?2 < settings.decision_ttl_ms * 1000 ",
-        "AND (settings.policy = 'half' OR EXISTS (SELECT 1 FROM supervisors AS s WHERE s.name = ?3 ",
-        "AND s.incarnation = ?4 AND s.recused_since IS NULL ",
-        "AND now.ms - s.heartbeat_at < settings.voter_ttl_ms AND now.ms - s.heartbeat_at >= -1000))"
-    ),
+    truth!(may_commit!("?1", "?2", "?3", "?4")),
     ") AS document FROM now, settings"
 );
 

@@ -3,7 +3,7 @@
 use super::{
     SqliteStore,
     error::Failure,
-    query::{Notice, Statement, document, execute, next_epoch, notice, now, optional, settings, truth},
+    query::{Notice, Statement, document, execute, may_commit, next_epoch, notice, now, optional, settings, truth},
 };
 use crate::{
     core::{
@@ -51,21 +51,14 @@ const FACTS: &str = concat!(
     ") ORDER BY name) FROM supervisors))) AS document FROM now"
 );
 
-/// What a proposal rests on, looked at again under the lock. The facts' age is never negative unless the clock was set
-/// back; then they are refused, too.
+/// What a proposal rests on, looked at again under the lock.
 const GUARD: &str = concat!(
     "WITH now(ms) AS (SELECT ",
     now!(),
     ") SELECT json_object('row', ",
     truth!("p.shard_name IS NOT NULL"),
     ", 'previous', CASE WHEN p.demoted = 0 THEN p.node_name END, 'holds', ",
-    truth!(
-        "p.epoch IS ?2 AND (SELECT MAX(era) FROM eras) = ?3 ",
-        "AND now.ms * 1000 - ?4 >= 0 AND now.ms * 1000 - ?4 < settings.decision_ttl_ms * 1000 ",
-        "AND (settings.policy = 'half' OR EXISTS (SELECT 1 FROM supervisors AS s WHERE s.name = ?5 ",
-        "AND s.incarnation = ?6 AND s.recused_since IS NULL ",
-        "AND now.ms - s.heartbeat_at < settings.voter_ttl_ms AND now.ms - s.heartbeat_at >= -1000))"
-    ),
+    truth!("p.epoch IS ?2 AND ", may_commit!("?3", "?4", "?5", "?6")),
     ") AS document FROM now, settings LEFT JOIN shard_primaries AS p ON p.shard_name = ?1"
 );
 
