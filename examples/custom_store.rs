@@ -31,6 +31,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Counts every call and passes it on.
@@ -66,7 +67,7 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_register(registration: &'a Registration) -> Registered;
         supervisor_heartbeat(voter: &'a Voter) -> Heartbeat;
         supervisor_remove(voter: &'a Voter) -> bool;
-        penalty_raise(node: &'a NodeId, seen: Option<DatabaseTime>) -> bool;
+        penalty_raise(node: &'a NodeId, seen: Option<DatabaseTime>, lasting: Duration) -> bool;
         penalty_lift(node: &'a NodeId) -> bool;
         supervisor_recuse(voter: &'a Voter, reason: Option<Distrust>) -> bool;
         nodes_watch(voter: &'a Voter, nodes: &'a [NodeId]) -> bool;

@@ -7,12 +7,15 @@
 //! A million hours of a node are fourteen thousand million probes. Nearly all of them succeed while everything that is
 //! known of the node says that it is up, and such a probe changes nothing: those are counted, not carried out.
 
-use quorate::core::{
-    consensus::Opinion,
-    evidence::{Evidence, Soft},
-    prober::{Effect, Input, Prober},
-    time::Timestamp,
-    window::Thresholds,
+use quorate::{
+    config::HealthConfig,
+    core::{
+        consensus::Opinion,
+        evidence::{Evidence, Soft},
+        prober::{Effect, Input, Prober},
+        time::Timestamp,
+        window::Thresholds,
+    },
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -50,6 +53,22 @@ pub struct Model {
     pub node_stall_max: Duration,
     /// Stalls of everything at once in an hour, of 20 ms to 10 s.
     pub machine_stalls: f64,
+}
+
+impl Model {
+    /// A cluster that is probed like this, each part of which stalls now and then.
+    #[must_use]
+    pub fn of(health: &HealthConfig, node_stall_max: Duration) -> Model {
+        Model {
+            thresholds: health.thresholds,
+            timeout: health.timeout,
+            interval: health.interval,
+            supervisor_stalls: 6.0,
+            node_stalls: 6.0,
+            node_stall_max,
+            machine_stalls: 1.0,
+        }
+    }
 }
 
 /// What came of it.

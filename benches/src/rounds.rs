@@ -123,8 +123,9 @@ impl HealthStore for Counted {
         &'a self,
         node: &'a NodeId,
         seen: Option<quorate::core::time::DatabaseTime>,
+        lasting: Duration,
     ) -> Answer<'a, bool> {
-        self.count(false, self.inner.penalty_raise(node, seen))
+        self.count(false, self.inner.penalty_raise(node, seen, lasting))
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         self.count(false, self.inner.penalty_lift(node))

@@ -116,15 +116,7 @@ async fn a_table_is_filled_and_asked_from_memory() {
 #[test]
 fn false_alarms_are_found_where_one_miss_is_enough() {
     let health = Config::new(Profile::Default, "sqlite:unused").health;
-    let model = Model {
-        thresholds: health.thresholds,
-        timeout: health.timeout,
-        interval: health.interval,
-        supervisor_stalls: 6.0,
-        node_stalls: 6.0,
-        node_stall_max: Duration::from_millis(500),
-        machine_stalls: 1.0,
-    };
+    let model = Model::of(&health, Duration::from_millis(500));
     let careful = simulate(&model, 1, 1_000);
     assert!(careful.probes > 14_000_000 && careful.missed > 100_000, "{careful:?}");
     let hasty = Model { thresholds: Thresholds { fall: 1, ..model.thresholds }, ..model };

@@ -9,7 +9,8 @@
 //! It also says when the database is down: nobody can be listened to, and a poll over the pool failed, too. Primaries are
 //! then kept in mind, for what was last known is all there is; they are forgotten as soon as the database speaks again.
 //!
-//! All that it keeps stands in the [`SyncedTable`] and the [`PrimaryTable`]. It has no mailbox to speak of: the database is its only neighbour.
+//! All that it keeps stands in the [`SyncedTable`] and the [`PrimaryTable`]. It has no mailbox to speak of: the database is
+//! its only neighbour.
 
 use super::{
     primaries::PrimaryTable,
@@ -114,7 +115,7 @@ impl FollowerConfig {
     /// Listens until that fails; answers why it did.
     async fn hear(&self, mut listener: Box<dyn Listener>) -> StoreError {
         self.table.lose(FeedStatus::Listening);
-        self.forget(&[Scope::Everything]);
+        self.forget_everything();
         self.table.meter().listener("connected");
         telemetry::listening();
         let mut due = Instant::now();
@@ -157,10 +158,10 @@ impl FollowerConfig {
     }
 
     /// All that is remembered, of either kind.
-    fn forget(&self, scopes: &[Scope]) {
-        self.table.forget(scopes.iter().cloned());
+    fn forget_everything(&self) {
+        self.table.forget([Scope::Everything]);
         if let Some(primaries) = &self.primaries {
-            primaries.forget(scopes.iter().cloned());
+            primaries.forget([Scope::Everything]);
         }
     }
 
@@ -225,7 +226,7 @@ impl FollowerConfig {
         match timeout(self.ttl, self.feed.changes_since(since.as_ref())).await {
             Ok(Ok(polled)) => {
                 if since.is_none() {
-                    self.forget(&[Scope::Everything]);
+                    self.forget_everything();
                 }
                 self.heed(polled.changes);
                 self.proven(asked);
@@ -234,15 +235,10 @@ impl FollowerConfig {
                 }
                 Some(polled.position)
             }
-            // The position still holds; what is remembered lapses by itself.
-            Ok(Err(error)) => {
-                // What it cannot say is another trouble than that it says nothing.
-                if error.is_transient() {
-                    self.lost();
-                }
-                since
-            }
-            Err(_) => {
+            // The position still holds; what is remembered lapses by itself. What it cannot say is another trouble than that
+            // it says nothing.
+            Ok(Err(error)) if !error.is_transient() => since,
+            Ok(Err(_)) | Err(_) => {
                 self.lost();
                 since
             }

@@ -175,7 +175,7 @@ impl HealthManager {
                         meter.round(began.elapsed());
                     }
                     let read = answer.map(|read| {
-                        cells.penalties.send_replace(Penalties { at: read.at, until: read.penalties });
+                        cells.penalties.send_replace(Penalties { at: read.at, last: read.penalties });
                         cells.ignored(read.ignored).iter().for_each(|name| telemetry::supervisor_ignored(name));
                         let stored = read.settings;
                         (read.facts, SettingsInForce { revision: stored.revision, settings: stored.settings })
@@ -194,11 +194,11 @@ impl HealthManager {
                     node.probe.try_send(ProbeNow);
                 }
             }
-            Effect::Penalise { node, seen } => {
+            Effect::Penalise { node, seen, lasting } => {
                 let patience = self.config.store_timeout;
                 // Whoever else saw it does the same; if nobody can, the node goes unpenalised.
                 let raising = async move {
-                    let raised = timeout(patience, store.penalty_raise(&node, seen)).await;
+                    let raised = timeout(patience, store.penalty_raise(&node, seen, lasting)).await;
                     if matches!(raised, Ok(Ok(true))) {
                         telemetry::penalised(&node);
                     }
@@ -319,7 +319,7 @@ impl HealthManager {
     fn took_penalties(&mut self, ctx: &mut Context<Self>) {
         let penalties = self.config.cells.penalties.borrow().clone();
         self.meter.penalties(&penalties);
-        self.feed(Input::Penalties(penalties.until), ctx);
+        self.feed(Input::Penalties(penalties), ctx);
     }
 
     fn complain(&self, complaint: Option<String>) {

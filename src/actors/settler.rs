@@ -12,7 +12,7 @@
 use super::{
     cells::Cells,
     clock::MonotonicClock,
-    elector::asked::{ConfiguredNodes, commit, decision_id},
+    elector::asked::{ConfiguredNodes, commit, decision_id, seed},
 };
 use crate::{
     core::{
@@ -169,9 +169,8 @@ impl SettlerConfig {
         });
     }
 
-    /// The lower half of a lot, which is as random as the whole.
     fn draw(&self) -> u64 {
-        u64::from_be_bytes((self.lot)().to_be_bytes()[8..].try_into().unwrap_or_default())
+        seed((self.lot)())
     }
 
     /// One batch: read, decided and committed.

@@ -65,10 +65,11 @@ pub trait HealthStore: Send + Sync {
     /// Says in the supervisor's row since now and why it abstains, or that it does not (`None`); tells those who follow.
     /// Changes nothing, and answers `false`, if the incarnation is not the row's.
     fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool>;
-    /// Penalises a storage that was deposed: 10 s, or twice as long as its last penalty if that began less than 10 minutes
-    /// ago, but no more than 10 minutes. Only if its penalty still ends when `seen` says, so that of those who saw one
-    /// deposition only the first penalises; the others, to whom it answers `false`, change nothing.
-    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool>;
+    /// Penalises a storage that was deposed, from now on for so long, or for as long as it was penalised already if that is
+    /// longer. Only if its penalty still ends when `seen` says, so that of those who saw one deposition only the first
+    /// penalises; the others, to whom it answers `false`, change nothing.
+    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>, lasting: Duration)
+    -> Answer<'a, bool>;
     /// Forgives a storage: it is as fit to be elected as any other. Answers whether it was penalised.
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool>;
     /// Tells which nodes a registered supervisor watches from now on, under the same incarnation: `none` rows for those

@@ -15,6 +15,7 @@ use crate::core::{
     election::{ElectionFacts, Lags, RecordedShard, ReplicaFacts, ShardFacts, StorageAttributes},
     epoch::{Epoch, Era, FactsVersion, Generation},
     ids::{Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
+    penalty::Penalty,
     settling::{LedRepository, SettleFacts},
     time::{Age, DatabaseTime},
 };
@@ -116,14 +117,15 @@ pub(super) struct HealthDoc {
 struct PenaltyDoc {
     virtual_storage: String,
     storage: String,
+    since: Option<DatabaseTime>,
     until: DatabaseTime,
 }
 
 impl PenaltyDoc {
     /// `None`: a storage that nobody could watch.
-    fn entry(self) -> Option<(NodeId, DatabaseTime)> {
+    fn entry(self) -> Option<(NodeId, Penalty)> {
         let place = (VirtualStorage::new(self.virtual_storage).ok()?, Storage::new(self.storage).ok()?);
-        Some((NodeId::new(place.0, place.1), self.until))
+        Some((NodeId::new(place.0, place.1), Penalty { since: self.since, until: self.until }))
     }
 }
 

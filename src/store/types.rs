@@ -8,6 +8,7 @@ use crate::core::{
         ClusterId, DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName,
         VirtualStorage, Voter,
     },
+    penalty::Penalty,
     settings::Settings,
     time::{Age, DatabaseTime},
 };
@@ -123,8 +124,8 @@ pub struct HealthSnapshot {
     pub settings: StoredSettings,
     /// Votes and supervisors.
     pub facts: HealthFacts,
-    /// When the penalties of storages end; those that ended are among them.
-    pub penalties: BTreeMap<NodeId, DatabaseTime>,
+    /// The last penalty of each storage; those that ended are among them.
+    pub penalties: BTreeMap<NodeId, Penalty>,
     /// Names of supervisors' rows that nobody of us can have written; they count as nobody.
     pub ignored: Vec<String>,
 }

@@ -127,7 +127,7 @@ impl Meter {
     pub(crate) fn penalties(&self, read: &Penalties) {
         let Some(to) = self.to() else { return };
         let left = read.left();
-        for node in read.until.keys() {
+        for node in read.last.keys() {
             let lasting = left.get(node).map_or(0.0, Duration::as_secs_f64);
             to.set(&metrics::NODE_PENALTY, &names(node), lasting);
         }

@@ -18,7 +18,7 @@ use crate::{
         UpToDate, VoteBatch, VotesWritten,
     },
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// A store with a meter around it.
@@ -93,8 +93,13 @@ impl HealthStore for MeteredStore {
     fn supervisor_recuse<'a>(&'a self, voter: &'a Voter, reason: Option<Distrust>) -> Answer<'a, bool> {
         self.timed(StoreOp::SupervisorRecuse, self.inner.supervisor_recuse(voter, reason))
     }
-    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
-        self.timed(StoreOp::PenaltyRaise, self.inner.penalty_raise(node, seen))
+    fn penalty_raise<'a>(
+        &'a self,
+        node: &'a NodeId,
+        seen: Option<DatabaseTime>,
+        lasting: Duration,
+    ) -> Answer<'a, bool> {
+        self.timed(StoreOp::PenaltyRaise, self.inner.penalty_raise(node, seen, lasting))
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         self.timed(StoreOp::PenaltyLift, self.inner.penalty_lift(node))

@@ -9,6 +9,7 @@ mod epoch;
 mod error_tracker;
 mod following;
 mod histories;
+mod penalty;
 mod planted;
 mod scene;
 mod settling;

@@ -18,6 +18,7 @@ use quorate::{
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
 
 /// What is wrong with the store.
@@ -94,8 +95,9 @@ impl HealthStore for Flawed {
         &'a self,
         node: &'a NodeId,
         seen: Option<quorate::core::time::DatabaseTime>,
+        lasting: Duration,
     ) -> Answer<'a, bool> {
-        self.inner.penalty_raise(node, seen)
+        self.inner.penalty_raise(node, seen, lasting)
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         self.inner.penalty_lift(node)

@@ -258,8 +258,9 @@ impl HealthStore for Watched {
         &'a self,
         node: &'a NodeId,
         seen: Option<quorate::core::time::DatabaseTime>,
+        lasting: Duration,
     ) -> Answer<'a, bool> {
-        self.inner.penalty_raise(node, seen)
+        self.inner.penalty_raise(node, seen, lasting)
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         self.inner.penalty_lift(node)

@@ -37,15 +37,7 @@ fn main() -> Result<()> {
         }
     }
     let health = Config::new(profile, "sqlite:unused").health;
-    let model = Model {
-        thresholds: health.thresholds,
-        timeout: health.timeout,
-        interval: health.interval,
-        supervisor_stalls: 6.0,
-        node_stalls: 6.0,
-        node_stall_max,
-        machine_stalls: 1.0,
-    };
+    let model = Model::of(&health, node_stall_max);
     let (began, start) = (machine(), Instant::now());
     let nodes = node_hours.div_ceil(HOURS);
     let half = nodes / 2;

@@ -79,6 +79,11 @@ pub(super) fn proposer(voter: &watch::Receiver<Option<Voter>>, name: &Supervisor
     voter.borrow().clone().unwrap_or_else(|| Voter { name: name.clone(), incarnation: Incarnation(0) })
 }
 
+/// What spreads equals, of a lot: the lower half, which is as random as the whole.
+pub(crate) fn seed(lot: u128) -> u64 {
+    u64::try_from(lot & u128::from(u64::MAX)).unwrap_or_default()
+}
+
 /// The identity of a decision.
 pub(crate) fn decision_id(lot: u128) -> Result<DecisionId, Error> {
     DecisionId::new(uuid::Uuid::from_u128(lot).to_string()).map_err(|_| Error::Stopped)

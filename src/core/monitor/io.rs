@@ -5,11 +5,12 @@ use crate::core::{
     epoch::Revision,
     evidence::Evidence,
     ids::{Incarnation, NodeId, Voter},
+    penalty::Penalties,
     recusal::Distrust,
     settings::Settings,
     time::{DatabaseTime, Timestamp},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, time::Duration};
 
 /// Settings as stored, with their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +94,8 @@ pub enum Input {
         /// By how many microseconds the wall clock is ahead of the monotonic one.
         wall: i64,
     },
-    /// When penalties of storages end, as read together with the facts before.
-    Penalties(BTreeMap<NodeId, DatabaseTime>),
+    /// The penalties of storages, as read together with the facts before.
+    Penalties(Penalties),
     /// Somebody's votes or state changed in the database.
     VotesChanged,
     /// The database was told whether this supervisor abstains.
@@ -206,6 +207,8 @@ pub enum Effect {
         node: NodeId,
         /// When its penalty ended, as last read; `None`: it had none.
         seen: Option<DatabaseTime>,
+        /// For how long.
+        lasting: Duration,
     },
     /// This supervisor abstains from now on, and why; `None`: it takes part again.
     Recused(Option<Distrust>),

@@ -4,21 +4,26 @@
 //! was read while the node was not deposed yet. It weighs on being elected, never on being healthy.
 
 use super::{Effect, Monitor};
-use crate::core::{consensus::NodeConsensus, ids::NodeId, quorum::Verdict, time::DatabaseTime};
+use crate::core::{
+    consensus::NodeConsensus,
+    ids::NodeId,
+    penalty::{Penalties, lasting},
+    quorum::Verdict,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who was deposed, and what is known of penalties.
 #[derive(Debug, Default)]
 pub(super) struct Depositions {
-    /// When they end, as last read.
-    until: BTreeMap<NodeId, DatabaseTime>,
+    /// As last read.
+    penalties: Penalties,
     /// Who was healthy and has not been deposed since.
     fit: BTreeSet<NodeId>,
 }
 
 impl Depositions {
-    pub(super) fn read(&mut self, until: BTreeMap<NodeId, DatabaseTime>) {
-        self.until = until;
+    pub(super) fn read(&mut self, penalties: Penalties) {
+        self.penalties = penalties;
     }
 }
 
@@ -28,13 +33,15 @@ impl Monitor {
         if self.in_rounds() {
             return;
         }
-        let Depositions { until, fit } = &mut self.depositions;
+        let Depositions { penalties, fit } = &mut self.depositions;
         fit.retain(|node| nodes.contains_key(node));
         for (node, known) in nodes {
             match known.verdict {
                 Verdict::Healthy if !fit.contains(node) => drop(fit.insert(node.clone())),
                 Verdict::Unhealthy if fit.remove(node) => {
-                    effects.push(Effect::Penalise { node: node.clone(), seen: until.get(node).copied() });
+                    let last = penalties.last.get(node).copied();
+                    let (seen, lasting) = (last.map(|last| last.until), lasting(last, penalties.at));
+                    effects.push(Effect::Penalise { node: node.clone(), seen, lasting });
                 }
                 Verdict::Healthy | Verdict::Unhealthy | Verdict::Undecided => {}
             }

@@ -76,7 +76,7 @@ pub fn decide(facts: &SettleFacts, settings: &Settings, proposer: &Voter, lot: u
         read: facts.repositories.len(),
         verdicts,
     };
-    let mut one = None;
+    let (mut one, mut due) = (None, BTreeMap::new());
     for led in &facts.repositories {
         let one = one.get_or_insert_with(|| facts.in_common(led.relative_path.clone()));
         facts.fill(one, led);
@@ -96,7 +96,11 @@ pub fn decide(facts: &SettleFacts, settings: &Settings, proposer: &Voter, lot: u
                 continue;
             }
         };
-        let settlement = settlement_for(&mut batch.due, why, to.is_none());
+        let demotes = to.is_none();
+        let settlement = due.entry((why, demotes)).or_insert_with(|| {
+            let (repositories, shares, refused) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+            Settlement { why, demotes, repositories, shares, refused }
+        });
         for replica in &one.replicas {
             if let Some(why) = refusal(replica, one, settings, &batch.verdicts) {
                 count(settlement.refused.entry(replica.storage.clone()).or_default().entry(why).or_default());
@@ -108,20 +112,8 @@ pub fn decide(facts: &SettleFacts, settings: &Settings, proposer: &Voter, lot: u
         let of = SettlementOf { repository: led.repository, epoch: led.epoch, facts_version: led.facts_version, to };
         settlement.repositories.push(of);
     }
+    batch.due = due.into_values().collect();
     batch
-}
-
-fn settlement_for(due: &mut Vec<Settlement>, why: Reason, demotes: bool) -> &mut Settlement {
-    let known = due.iter().position(|settlement| settlement.why == why && settlement.demotes == demotes);
-    let place = known.unwrap_or_else(|| {
-        let (repositories, shares, refused) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        due.push(Settlement { why, demotes, repositories, shares, refused });
-        due.len().saturating_sub(1)
-    });
-    match due.get_mut(place) {
-        Some(settlement) => settlement,
-        None => unreachable!("it was found or pushed"),
-    }
 }
 
 fn count(counter: &mut u64) {

@@ -8,6 +8,7 @@ use crate::core::{
     consensus::{HealthFacts, Opinion},
     epoch::Revision,
     ids::{Incarnation, NodeId, SupervisorName, Voter},
+    penalty::Penalty,
     recusal::Distrust,
     settings::Settings,
     time::{Age, DatabaseTime, micros},
@@ -21,9 +22,6 @@ use std::{
     time::Duration,
 };
 
-/// How long a first penalty is, the longest one, and for how long one is remembered: as long as the longest.
-const PENALTY_FIRST: Duration = Duration::from_secs(10);
-const PENALTY_MAX: Duration = Duration::from_secs(600);
 /// After so long a silence a supervisor is forgotten, and a vote that no registered one owns.
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE_MICROS: i64 = 60_000_000;
@@ -84,8 +82,13 @@ impl HealthStore for MemoryStore {
             mine
         })
     }
-    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
-        self.call(StoreOp::PenaltyRaise, move |state| state.penalise(node, seen))
+    fn penalty_raise<'a>(
+        &'a self,
+        node: &'a NodeId,
+        seen: Option<DatabaseTime>,
+        lasting: Duration,
+    ) -> Answer<'a, bool> {
+        self.call(StoreOp::PenaltyRaise, move |state| state.penalise(node, seen, lasting))
     }
     fn penalty_lift<'a>(&'a self, node: &'a NodeId) -> Answer<'a, bool> {
         self.call(StoreOp::PenaltyLift, move |state| {
@@ -150,22 +153,22 @@ impl State {
         HealthFacts { votes: self.vote_rows(|_| true), supervisors: self.supervisor_rows() }
     }
 
-    fn penalties(&self) -> BTreeMap<NodeId, DatabaseTime> {
-        let until = |(node, row): (&NodeId, &StorageRow)| Some((node.clone(), DatabaseTime(row.penalty_until?)));
-        self.storages.iter().filter_map(until).collect()
+    fn penalties(&self) -> BTreeMap<NodeId, Penalty> {
+        let last = |(node, row): (&NodeId, &StorageRow)| {
+            let since = row.penalised_at.map(DatabaseTime);
+            Some((node.clone(), Penalty { since, until: DatabaseTime(row.penalty_until?) }))
+        };
+        self.storages.iter().filter_map(last).collect()
     }
 
-    fn penalise(&mut self, node: &NodeId, seen: Option<DatabaseTime>) -> bool {
+    fn penalise(&mut self, node: &NodeId, seen: Option<DatabaseTime>, lasting: Duration) -> bool {
         let now = self.now;
         let row = self.storages.entry(node.clone()).or_default();
         if row.penalty_until != seen.map(|seen| seen.0) {
             return false;
         }
-        let lately = row.penalised_at.filter(|at| now.saturating_sub(*at) < micros(PENALTY_MAX));
-        let last = lately.zip(row.penalty_until).map(|(at, until)| until.saturating_sub(at));
-        let lasting = last.map_or(micros(PENALTY_FIRST), |last| last.saturating_mul(2).min(micros(PENALTY_MAX)));
         // One that somebody set by hand is not made shorter.
-        let until = now.saturating_add(lasting).max(row.penalty_until.unwrap_or(i64::MIN));
+        let until = now.saturating_add(micros(lasting)).max(row.penalty_until.unwrap_or(i64::MIN));
         (row.penalised_at, row.penalty_until) = (Some(now), Some(until));
         self.touched(1);
         true

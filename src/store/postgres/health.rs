@@ -6,13 +6,14 @@ use crate::core::{
     ids::{NodeId, Voter},
     recusal::Distrust,
     settings::Settings,
-    time::DatabaseTime,
+    time::{DatabaseTime, micros},
 };
 use crate::store::{
     Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
     VotesWritten, rows::HealthDoc, statement::Statement,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Everybody's votes and heartbeats, with ages taken at the statement's own time.
 const HEALTH_FACTS: &str = "\
@@ -30,7 +31,7 @@ SELECT json_build_object(
             'registered_age', quorate_age(registered_at),
             'recused', recused_since IS NOT NULL) ORDER BY name), '[]') FROM supervisors),
     'penalties', (SELECT coalesce(json_agg(json_build_object(
-            'virtual_storage', virtual_storage, 'storage', storage,
+            'virtual_storage', virtual_storage, 'storage', storage, 'since', quorate_micros(penalised_at),
             'until', quorate_micros(penalty_until))), '[]') FROM storages WHERE isfinite(penalty_until))
 )::text AS document";
 
@@ -49,15 +50,12 @@ told AS (SELECT quorate_announce('votes', name) FROM mine
     WHERE EXISTS (SELECT FROM gone) OR EXISTS (SELECT FROM made))
 SELECT json_build_object('mine', EXISTS (SELECT FROM mine), 'told', (SELECT count(*) FROM told))::text AS document";
 
-/// The first takes 10 s, each further one within 10 minutes twice the last. One that was set by hand is not made shorter.
+/// One that was set by hand is not made shorter.
 const PENALTY_RAISE: &str = "\
 WITH raised AS (INSERT INTO storages AS s (virtual_storage, storage, penalised_at, penalty_until, penalty_reason)
-    VALUES ($1, $2, statement_timestamp(), statement_timestamp() + interval '10 seconds', 'deposed')
+    VALUES ($1, $2, statement_timestamp(), statement_timestamp() + $4::bigint * interval '1 microsecond', 'deposed')
     ON CONFLICT (virtual_storage, storage) DO UPDATE SET penalised_at = excluded.penalised_at,
-        penalty_reason = excluded.penalty_reason,
-        penalty_until = greatest(s.penalty_until, excluded.penalised_at + CASE
-            WHEN s.penalised_at > excluded.penalised_at - interval '10 minutes'
-            THEN least(2 * (s.penalty_until - s.penalised_at), interval '10 minutes') ELSE interval '10 seconds' END)
+        penalty_reason = excluded.penalty_reason, penalty_until = greatest(s.penalty_until, excluded.penalty_until)
     WHERE quorate_micros(s.penalty_until) IS NOT DISTINCT FROM $3 RETURNING 1)
 SELECT json_build_object('mine', EXISTS (SELECT FROM raised))::text AS document";
 
@@ -142,9 +140,14 @@ impl HealthStore for PostgresStore {
             Ok(mine)
         })
     }
-    fn penalty_raise<'a>(&'a self, node: &'a NodeId, seen: Option<DatabaseTime>) -> Answer<'a, bool> {
+    fn penalty_raise<'a>(
+        &'a self,
+        node: &'a NodeId,
+        seen: Option<DatabaseTime>,
+        lasting: Duration,
+    ) -> Answer<'a, bool> {
         let call = Statement::new(PENALTY_RAISE).text(node.virtual_storage.as_str()).text(node.storage.as_str());
-        let call = call.optional_bigint(seen.map(|seen| seen.0));
+        let call = call.optional_bigint(seen.map(|seen| seen.0)).bigint(micros(lasting));
         Box::pin(async move {
             let WatchedBy { mine } = self.document(StoreOp::PenaltyRaise, call).await?;
             Ok(mine)

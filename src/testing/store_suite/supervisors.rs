@@ -1,7 +1,12 @@
 //! Being a voter: registering, staying alive, being superseded, going.
 
 use super::world::{World, node, ok, storages, supervisor, token};
-use crate::core::{consensus::Opinion, ids::Voter, recusal::Distrust};
+use crate::core::{
+    consensus::Opinion,
+    ids::Voter,
+    penalty::{Penalty, lasting},
+    recusal::Distrust,
+};
 use crate::store::{Change, ChangeKind, Heartbeat, Registered, Store, VotesWritten};
 use futures_util::future::{join_all, join3};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -270,18 +275,21 @@ pub async fn a_penalty_is_raised_once_for_all_who_saw_the_deposition(store: Arc<
     let g1 = node("g1");
     let read = async || {
         let health = world.health().await;
-        let until = health.penalties.get(&g1).copied();
-        (until, until.map_or(0, |until| until.0 - health.at.0))
+        let last = health.penalties.get(&g1).copied();
+        (last, last.map_or(0, |last| last.until.0 - health.at.0))
     };
-    let raise = async |seen| ok("penalise", world.store.penalty_raise(&g1, seen).await);
+    let raise = async |last: Option<Penalty>| {
+        let lasting = lasting(last, world.health().await.at);
+        ok("penalise", world.store.penalty_raise(&g1, last.map(|last| last.until), lasting).await)
+    };
     assert_eq!(read().await, (None, 0));
     assert!(raise(None).await);
     assert!(!raise(None).await, "another supervisor saw the same deposition");
     let mut last = read().await;
     for seconds in [10, 20, 40, 80, 160, 320] {
-        let (until, left) = last;
+        let (penalty, left) = last;
         assert!((seconds * 1_000_000 - 9_000_000..=seconds * 1_000_000).contains(&left), "{left} us of {seconds} s");
-        assert!(raise(until).await && !raise(until).await, "once");
+        assert!(raise(penalty).await && !raise(penalty).await, "once");
         last = read().await;
     }
     assert!((590_000_000..=600_000_000).contains(&last.1), "{} us, the longest", last.1);
