@@ -34,6 +34,9 @@ use std::{
 /// Nothing lapses while it is measured.
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// Repositories that are asked for again and again.
+const HOT: usize = 1_000;
+
 /// What it cost, with so many entries.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Primaries {
@@ -45,6 +48,11 @@ pub struct Primaries {
     pub by_path: f64,
     /// The same by number.
     pub by_number: f64,
+    /// The same by path, where a thousand repositories are asked for again and again.
+    pub hot: f64,
+    /// What the machine gives at most: finding an entry by its place in a list, in the same random order, and reading its
+    /// epoch and the first byte of its path.
+    pub bare: f64,
     /// Reads a second of two threads together, by path.
     pub two_threads: f64,
     /// Answers a second by message, one after the other, asked by a task on the same arbiter.
@@ -70,19 +78,20 @@ struct Scene {
     table: Arc<PrimaryTable>,
     targets: Vec<Target>,
     numbers: Vec<Target>,
+    hot: Vec<Target>,
     entries: usize,
     bytes_each: f64,
 }
 
-fn primary(number: usize, epoch: usize) -> Result<Arc<Primary>> {
-    Ok(Arc::new(Primary {
+fn primary(number: usize, epoch: usize) -> Result<Primary> {
+    Ok(Primary {
         cluster: ClusterId::new("5f3d1f7c-8a8e-4b43-9d52-6a3f0f9c1d2e")?,
         repository: Some(RepositoryId(i64::try_from(number)?)),
         virtual_storage: VirtualStorage::new("default")?,
         relative_path: path(number)?,
         storage: Storage::new("gitaly-1")?,
         epoch: Some(Epoch::new(Era(1), i64::try_from(epoch)?)?),
-    }))
+    })
 }
 
 /// As long as a real one: a hashed path of 72 characters.
@@ -137,12 +146,14 @@ impl Scene {
         }
         let mut lots = Lots(1);
         let (mut targets, mut numbers) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
+        let mut hot = Vec::with_capacity(samples);
         for _ in 0..samples {
             let number = 1 + lots.below(entries);
             targets.push(Target::Path(VirtualStorage::new("default")?, path(number)?));
             numbers.push(Target::Id(RepositoryId(i64::try_from(number)?)));
+            hot.push(Target::Path(VirtualStorage::new("default")?, path(1 + number % HOT)?));
         }
-        Ok(Scene { cells, table, targets, numbers, entries, bytes_each })
+        Ok(Scene { cells, table, targets, numbers, hot, entries, bytes_each })
     }
 
     /// Reads all of these; answers how many a second of processor time.
@@ -160,6 +171,20 @@ impl Scene {
             }
         }
         Ok(best)
+    }
+
+    fn bare(&self) -> Result<f64> {
+        let known = |number| self.table.now(&Target::Id(RepositoryId(number)));
+        let known: Vec<_> = (1..=i64::try_from(self.entries)?).map_while(known).map(|answer| answer.primary).collect();
+        let mut lots = Lots(1);
+        let places: Vec<usize> = self.targets.iter().map(|_| lots.below(known.len())).collect();
+        let began = processor();
+        for place in &places {
+            if let Some(entry) = known.get(*place) {
+                black_box((entry.epoch, entry.relative_path.as_str().as_bytes().first()));
+            }
+        }
+        Ok(rate(places.len(), processor().saturating_sub(began)))
     }
 
     fn two_threads(&self) -> Result<f64> {
@@ -219,6 +244,7 @@ async fn ask(elector: &actix::Addr<PerRepositoryElector>, targets: Vec<Target>, 
 pub async fn measure(entries: usize, samples: usize) -> Result<Primaries> {
     let scene = Scene::new(entries, samples)?;
     let (by_path, by_number) = (scene.read(&scene.targets)?, scene.read(&scene.numbers)?);
+    let (hot, bare) = (scene.read(&scene.hot)?, scene.bare()?);
     let two_threads = scene.two_threads()?;
 
     let elector = scene.elector()?.start();
@@ -247,7 +273,7 @@ pub async fn measure(entries: usize, samples: usize) -> Result<Primaries> {
     elsewhere.stop();
 
     let mut lots = Lots(2);
-    let others: Vec<Arc<Primary>> = (0..samples.min(100_000))
+    let others: Vec<Primary> = (0..samples.min(100_000))
         .map(|turn| primary(1 + lots.below(entries), entries + 1 + turn))
         .collect::<Result<_>>()?;
     let mut publish = Samples::default();
@@ -271,6 +297,8 @@ pub async fn measure(entries: usize, samples: usize) -> Result<Primaries> {
         bytes_each: scene.bytes_each,
         by_path,
         by_number,
+        hot,
+        bare,
         two_threads,
         by_message,
         by_message_64,

@@ -1,10 +1,11 @@
 //! Names and numbers that must not be mixed up: each is its own type, parsed once at the border.
 //!
 //! A name is 1 to 255 characters without control characters, which is what Praefect's `varchar(255)` columns
-//! hold. The inner string is reachable only by reference, so a checked name stays checked.
+//! hold. The inner string is reachable only by reference, so a checked name stays checked. It is shared: names go into
+//! every vote, message and memory, and a copy of one costs no copy of its text.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The longest name of a virtual storage, a storage or a relative path's column, in characters.
 pub const NAME_CHARS_MAX: usize = 255;
@@ -42,12 +43,12 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             #[doc = concat!("Parses a ", $what, ". Fails on an empty or overlong name and on control characters.")]
             pub fn new(value: impl Into<String>) -> Result<Self, InvalidName> {
-                checked($what, value.into(), $max).map(Self)
+                checked($what, value.into(), $max).map(|checked| Self(checked.into()))
             }
             /// The name as text.
             #[must_use]
@@ -69,7 +70,7 @@ macro_rules! name {
         }
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
         impl AsRef<str> for $type {

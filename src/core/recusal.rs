@@ -91,6 +91,8 @@ struct Sight {
     silent: Option<Timestamp>,
     /// Since when a vote against it has been held.
     held: Option<Timestamp>,
+    /// When it was last to be asked at once.
+    asked: Option<Timestamp>,
 }
 
 /// What one supervisor knows of its own trustworthiness.
@@ -225,19 +227,32 @@ impl Recusal {
             Some(since) => silent.since(since) <= self.limits.round,
             None => sight.answered.is_none_or(|at| at < silent),
         };
-        let possible = self.would_blind(self.nodes.iter().filter(|(_, sight)| unheard(sight)));
-        let ask = || self.nodes.iter().filter(|(_, sight)| sight.silent.is_none() && unheard(sight));
-        let asked: Vec<NodeId> = if possible { ask().map(|(node, _)| node.clone()).collect() } else { Vec::new() };
+        if !self.would_blind(self.nodes.iter().filter(|(_, sight)| unheard(sight))) {
+            return Hold::No;
+        }
         let Some(sight) = self.nodes.get_mut(node) else { return Hold::No };
         match sight.held {
-            _ if !possible => Hold::No,
             None => {
                 sight.held = Some(now);
-                Hold::Began(asked)
+                Hold::Began(self.ask(now, silent))
             }
             Some(since) if now.since(since) < self.limits.timeout.saturating_mul(2) => Hold::Goes,
             Some(_) => Hold::No,
         }
+    }
+
+    /// Those of whom nothing was heard since, and who were not asked just now: of a thousand that fall silent each would have
+    /// all the others asked.
+    fn ask(&mut self, now: Timestamp, since: Timestamp) -> Vec<NodeId> {
+        let mut ask = Vec::new();
+        for (node, sight) in &mut self.nodes {
+            let unheard = sight.silent.is_none() && sight.answered.is_none_or(|at| at < since);
+            if unheard && sight.asked.is_none_or(|at| now.since(at) >= self.limits.timeout) {
+                sight.asked = Some(now);
+                ask.push(node.clone());
+            }
+        }
+        ask
     }
 }
 

@@ -156,6 +156,21 @@ fn three_of_a_hundred_wait_for_nobody_once_the_others_answered() {
 }
 
 #[test]
+fn those_who_were_asked_just_now_are_not_asked_again_for_the_next_one() {
+    let mut story = Story::of(10_000);
+    story.falls_silent(300, 0..100);
+    let mut asked = 0;
+    for number in 0..100 {
+        let Hold::Began(ask) = story.recusal.holds(at(900), &node(number)) else { panic!("it may be blind") };
+        asked += ask.len();
+    }
+    assert_eq!(asked, 9_900, "each of the others once");
+    story.falls_silent(800, 100..101);
+    let Hold::Began(again) = story.recusal.holds(at(1_200), &node(100)) else { panic!("it may be blind") };
+    assert_eq!(again.len(), 9_899, "a timeout later they are");
+}
+
+#[test]
 fn a_node_that_is_watched_no_more_is_silent_no_more() {
     let mut story = Story::of(4);
     story.falls_silent(300, 0..3);

@@ -1,6 +1,6 @@
 //! The tables of assignments and replication factors, on all three stores.
 
-use crate::lab::{Kind, Lab, storage};
+use crate::lab::{Kind, Lab, PROFILES, storage};
 use quorate::{
     Config, Error, Ports, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
@@ -22,17 +22,23 @@ macro_rules! on_all {
             use super::*;
             #[actix::test]
             async fn memory() {
-                $story(&World::of(Arc::new(MemoryStore::default())).await).await;
+                for profile in PROFILES {
+                    $story(&World::of(profile, Arc::new(MemoryStore::default())).await).await;
+                }
             }
             #[actix::test]
             async fn sqlite() {
-                let lab = Lab::new(Kind::Sqlite, &Settings::of(Profile::Default)).await;
-                $story(&World::of(lab.store.inner.clone()).await).await;
+                for profile in PROFILES {
+                    let lab = Lab::new(Kind::Sqlite, &Settings::of(profile)).await;
+                    $story(&World::of(profile, lab.store.inner.clone()).await).await;
+                }
             }
             #[actix::test]
             async fn postgres() {
-                let lab = Lab::new(Kind::Postgres, &Settings::of(Profile::Default)).await;
-                $story(&World::of(lab.store.inner.clone()).await).await;
+                for profile in PROFILES {
+                    let lab = Lab::new(Kind::Postgres, &Settings::of(profile)).await;
+                    $story(&World::of(profile, lab.store.inner.clone()).await).await;
+                }
             }
         }
     };
@@ -53,8 +59,8 @@ fn at(path: &str) -> Target {
 }
 
 impl World {
-    async fn of(store: Arc<dyn Store>) -> World {
-        let mut config = Config::new(Profile::Default, "sqlite:unused");
+    async fn of(profile: Profile, store: Arc<dyn Store>) -> World {
+        let mut config = Config::new(profile, "sqlite:unused");
         config.name = Some("s1".parse().unwrap());
         let node = |name: &str| NodeConfig::new(storage(name), format!("tcp://{name}:1"));
         let nodes = ["g1", "g2", "g3"].map(node).into();

@@ -69,12 +69,22 @@ enum Rule {
     Demote,
     Keep,
     Ours,
+    OursInALan,
+}
+
+impl Rule {
+    fn profile(self) -> Profile {
+        match self {
+            Rule::Demote | Rule::Keep => Profile::Praefect,
+            Rule::Ours => Profile::Default,
+            Rule::OursInALan => Profile::Lan,
+        }
+    }
 }
 
 async fn play(kind: Kind, scenario: Scenario) {
-    for rule in [Rule::Demote, Rule::Keep, Rule::Ours] {
-        let profile = if rule == Rule::Ours { Profile::Default } else { Profile::Praefect };
-        let mut settings = Settings::of(profile);
+    for rule in [Rule::Demote, Rule::Keep, Rule::Ours, Rule::OursInALan] {
+        let mut settings = Settings::of(rule.profile());
         settings.voter_ttl = Duration::from_secs(60);
         if rule == Rule::Demote {
             settings.without_candidate = WithoutCandidate::Demote;
@@ -89,7 +99,7 @@ async fn play(kind: Kind, scenario: Scenario) {
             let expected = match rule {
                 Rule::Demote => step.demote,
                 Rule::Keep => step.keep,
-                Rule::Ours => step.ours,
+                Rule::Ours | Rule::OursInALan => step.ours,
             };
             before = overlapping(&lab, &voter, expected, before, &what).await;
         }
@@ -129,7 +139,7 @@ async fn prepare(lab: &Lab, scenario: &Scenario) {
 /// Under our rules votes are those of a registered supervisor; Praefect's need no registration at all.
 async fn register(lab: &Lab, rule: Rule) -> Voter {
     let name = supervisor("praefect");
-    if rule != Rule::Ours {
+    if rule.profile() == Profile::Praefect {
         return Voter { name, incarnation: Incarnation(0) };
     }
     let nodes = ALL.iter().map(|name| node("v", name)).collect();
@@ -149,7 +159,7 @@ async fn register(lab: &Lab, rule: Rule) -> Voter {
 }
 
 async fn set_healthy(lab: &Lab, rule: Rule, voter: &Voter, number: i64, healthy: &[&str]) {
-    if rule != Rule::Ours {
+    if rule.profile() == Profile::Praefect {
         return lab.set_healthy_foreign(healthy).await;
     }
     let opinion = |name: &str| if healthy.contains(&name) { Opinion::Up } else { Opinion::Down };

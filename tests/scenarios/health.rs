@@ -1,6 +1,6 @@
 //! The table of the HealthManager: who sees what, what the quorum makes of it, and whether anybody is told.
 
-use crate::lab::{Kind, LIMIT, Lab, node, on_both, supervisor};
+use crate::lab::{Kind, LIMIT, Lab, PROFILES, node, on_both, supervisor};
 use actix::{Actor, Addr};
 use quorate::{
     Config,
@@ -46,7 +46,7 @@ struct Step {
     view: View,
     /// The consensus and whether `ConsensusChanged` is broadcast, as in the original.
     praefect: (Healthy, bool),
-    /// The same under the default profile.
+    /// The same under the default profile and `lan`.
     ours: (Healthy, bool),
 }
 
@@ -174,7 +174,7 @@ impl Peer {
 }
 
 async fn play(kind: Kind, steps: &'static [Step]) {
-    for profile in [Profile::Praefect, Profile::Default] {
+    for profile in PROFILES {
         let settings = Settings::of(profile);
         let lab = Lab::new(kind, &settings).await;
         let mut peers: BTreeMap<&str, Peer> = BTreeMap::new();

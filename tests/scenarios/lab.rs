@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use quorate::{
     core::{
         ids::{NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter},
-        settings::Settings,
+        settings::{Profile, Settings},
     },
     store::{
         Answer, CasOutcome, ElectionSnapshot, ElectionStore, HealthSnapshot, HealthStore, Heartbeat, PrimaryChange,
@@ -25,6 +25,9 @@ use std::{
 };
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Each table is played under each of them. Under `lan` every row has the result that it has by default: only the times differ.
+pub(crate) const PROFILES: [Profile; 3] = [Profile::Praefect, Profile::Default, Profile::Lan];
 
 pub(crate) fn storage(name: &str) -> Storage {
     Storage::new(name).unwrap()

@@ -3,7 +3,7 @@
 //! Requests are routed by whoever embeds this. What he needs for that are the answers of one supervisor, and these are
 //! what the rows are about: that supervisor itself reaches some of the nodes, while two others hold the quorum.
 
-use crate::lab::{Kind, LIMIT, Lab, node, on_both, storage};
+use crate::lab::{Kind, LIMIT, Lab, PROFILES, node, on_both, storage};
 use quorate::{
     Config, Error, Ports, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
@@ -55,10 +55,10 @@ struct Scene {
     _others: [Supervisor<u64>; 2],
 }
 
-fn settings() -> Settings {
+fn settings(profile: Profile) -> Settings {
     // Votes that a busy machine does not let lapse.
     let patient = Duration::from_secs(60);
-    Settings { voter_ttl: patient, vote_ttl: patient, ..Settings::of(Profile::Default) }
+    Settings { voter_ttl: patient, vote_ttl: patient, ..Settings::of(profile) }
 }
 
 fn vs() -> VirtualStorage {
@@ -75,10 +75,10 @@ fn set(names: &[&str]) -> BTreeSet<Storage> {
 }
 
 /// A supervisor that sees just these nodes up.
-async fn supervisor(lab: &Lab, name: &str, up: &[&str]) -> Supervisor<u64> {
-    let mut config = Config::new(Profile::Default, "sqlite:unused");
+async fn supervisor(lab: &Lab, profile: Profile, name: &str, up: &[&str]) -> Supervisor<u64> {
+    let mut config = Config::new(profile, "sqlite:unused");
     config.name = Some(name.parse().unwrap());
-    config.settings = settings();
+    config.settings = settings(profile);
     (config.start_timeout, config.request_timeout) = (LIMIT, LIMIT);
     let address = |name: &str| format!("tcp://{name}:1");
     let nodes = NODES.iter().map(|name| NodeConfig::new(storage(name), address(name))).collect();
@@ -91,8 +91,8 @@ async fn supervisor(lab: &Lab, name: &str, up: &[&str]) -> Supervisor<u64> {
 }
 
 impl Scene {
-    async fn of(kind: Kind, row: &Row) -> Scene {
-        let lab = Lab::new(kind, &settings()).await;
+    async fn of(kind: Kind, profile: Profile, row: &Row) -> Scene {
+        let lab = Lab::new(kind, &settings(profile)).await;
         let replicas = row.replicas.iter().map(|(name, _)| storage(name)).collect();
         let mut new = NewRepository::new(vs(), RelativePath::new("r").unwrap(), replicas);
         (new.primary, new.assignments) = (Some(storage("g1")), set(row.assigned).into_iter().collect());
@@ -103,8 +103,9 @@ impl Scene {
         }
         let latest = row.replicas.iter().map(|(_, generation)| generation).max().unwrap();
         lab.sql(&format!("UPDATE repositories SET generation = {latest}")).await;
-        let others = [supervisor(&lab, "s2", row.healthy).await, supervisor(&lab, "s3", row.healthy).await];
-        let asked = supervisor(&lab, "s1", row.local).await;
+        let others =
+            [supervisor(&lab, profile, "s2", row.healthy).await, supervisor(&lab, profile, "s3", row.healthy).await];
+        let asked = supervisor(&lab, profile, "s1", row.local).await;
         let verdict = |name: &&str| if row.healthy.contains(name) { Verdict::Healthy } else { Verdict::Unhealthy };
         wait::until("the quorum is as the row has it, and so is what s1 sees", LIMIT, || {
             let agreed = |known: &std::sync::Arc<quorate::core::consensus::Consensus>| {
@@ -170,8 +171,10 @@ macro_rules! rows {
         $(on_both!($name, |kind| async move {
             #[allow(unused_imports, reason = "not every row needs them")]
             use super::*;
-            let scene = Scene::of(kind, &$row).await;
-            ($story)(&scene).await;
+            for profile in PROFILES {
+                let scene = Scene::of(kind, profile, &$row).await;
+                ($story)(&scene).await;
+            }
         });)*
     };
 }

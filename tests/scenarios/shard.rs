@@ -3,7 +3,7 @@
 //! Under profile `praefect` votes are Praefect's two timestamps and lapse after ten seconds; under ours they are opinions,
 //! and hold until they change.
 
-use crate::lab::{Kind, LIMIT, Lab, node, on_both, storage, supervisor};
+use crate::lab::{Kind, LIMIT, Lab, PROFILES, node, on_both, storage, supervisor};
 use actix::{Actor, Addr};
 use quorate::{
     Error,
@@ -127,10 +127,8 @@ impl Scene {
     }
 }
 
-const BOTH: [Profile; 2] = [Profile::Praefect, Profile::Default];
-
 async fn one_node(kind: Kind) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let scene = Scene::new(kind, profile, &["g1"]).await;
         let shard = scene.is("g1", &[], "the only node").await;
         assert_eq!(scene.rows().await, (1, 1));
@@ -138,7 +136,7 @@ async fn one_node(kind: Kind) {
         scene.lab.sql("UPDATE shard_primaries SET demoted = true WHERE shard_name = 'v'").await;
         match (profile, scene.shard().await) {
             (Profile::Praefect, Err(Error::PrimaryNotHealthy { storage: told, .. })) => assert_eq!(told, storage("g1")),
-            (Profile::Default, Err(Error::ElectionPending(WaitReason::TooSoon))) => {}
+            (Profile::Default | Profile::Lan, Err(Error::ElectionPending(WaitReason::TooSoon))) => {}
             (profile, other) => panic!("{profile:?}: {other:?}"),
         }
         assert_eq!(scene.rows().await, (1, 1));
@@ -154,7 +152,7 @@ on_both!(primary_and_secondaries, super::one_node);
 /// by their ages in the read that brought them: however long the change takes, they age no further, and the next question
 /// sees what happened meanwhile.
 async fn slow(kind: Kind) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let mut scene = Scene::new(kind, profile, &["g1", "g2"]).await;
         let lock = scene.lab.lock_shard().await;
         let commits = scene.lab.store.commits();
@@ -179,7 +177,7 @@ async fn slow(kind: Kind) {
 on_both!(slow_execution, super::slow);
 
 async fn failover(kind: Kind) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let praefect = profile == Profile::Praefect;
         let mut scene = Scene::new(kind, profile, &["g1", "g2"]).await;
         scene.is("g1", &["g2"], "both are healthy").await;
@@ -239,7 +237,7 @@ async fn replicas(lab: &Lab, storage: &str, generations: [i64; 5]) {
 }
 
 async fn elects(kind: Kind, informed: bool) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let mut scene = Scene::new(kind, profile, &["g1", "g2", "g3"]).await;
         if informed {
             for number in 1..=5 {
@@ -281,7 +279,7 @@ on_both!(elect_new_primary_without_information, |kind| super::elects(kind, false
 
 /// Callers that all saw the old row: whatever commits, commits while the others wait for the same row (F26).
 async fn overlapping(kind: Kind) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let mut scene = Scene::new(kind, profile, &["g1", "g2"]).await;
         for (failed, elected) in [(None, "g1"), (Some("g1"), "g2")] {
             if let Some(failed) = failed {
@@ -310,7 +308,7 @@ async fn overlapping(kind: Kind) {
 on_both!(of_overlapping_callers_one_changes_it, super::overlapping);
 
 async fn adapter(kind: Kind) {
-    for profile in BOTH {
+    for profile in PROFILES {
         let scene = Scene::new(kind, profile, &["g1", "g2"]).await;
         let shard = scene.is("g1", &["g2"], "both are healthy").await;
         scene
@@ -333,7 +331,7 @@ async fn adapter(kind: Kind) {
         let followed = scene.lab.store.primary_history(RepositoryId(7), 10).await.unwrap();
         let followed: Vec<_> = followed.into_iter().map(|row| (row.current, row.why)).collect();
         let expected = (Some(storage("g1")), Some("none_recorded".to_owned()));
-        assert_eq!(followed, if profile == Profile::Default { vec![expected] } else { Vec::new() });
+        assert_eq!(followed, if profile == Profile::Praefect { Vec::new() } else { vec![expected] });
         let unknown = scene.elector.send(GetShard(VirtualStorage::new("w").unwrap())).await.unwrap();
         assert!(matches!(unknown, Err(Error::VirtualStorageNotFound(_))), "{unknown:?}");
     }

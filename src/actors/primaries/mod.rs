@@ -8,6 +8,7 @@
 //!
 //! It outlives the actors around it: while nobody proves that changes are heard of, it lapses after `feed.ttl`.
 
+mod names;
 mod shelves;
 mod view;
 
@@ -26,6 +27,7 @@ use crate::{
     messages::election::PrimaryAnswer,
 };
 use arc_swap::ArcSwap;
+use names::Names;
 use shelves::Shelves;
 use std::{
     sync::{
@@ -66,6 +68,7 @@ pub struct PrimaryTable {
 struct Writer {
     capacity: usize,
     len: usize,
+    names: Names,
     flights: Flights<Landed>,
 }
 
@@ -95,7 +98,7 @@ impl PrimaryTable {
         Arc::new(Self {
             shelves: Shelves::new(capacity),
             view: ArcSwap::from_pointee(View::of(beliefs)),
-            writer: Mutex::new(Writer { capacity, len: 0, flights: Flights::default() }),
+            writer: Mutex::new(Writer { capacity, len: 0, names: Names::default(), flights: Flights::default() }),
             clock: MonotonicClock::new(),
             trust,
             proven: AtomicU64::new(0),
@@ -108,15 +111,16 @@ impl PrimaryTable {
     /// Who is primary, as far as it is remembered and may be believed now. From any thread; it waits for nobody.
     #[must_use]
     pub fn now(&self, target: &Target) -> Option<PrimaryAnswer> {
-        if self.view.load().is_outdated() {
+        let mut view = self.view.load();
+        if view.is_outdated() {
             // Whoever changes the memory at this moment is not waited for.
             match self.writer.try_lock() {
                 Ok(mut writer) => self.renew(&mut writer),
                 Err(TryLockError::Poisoned(writer)) => self.renew(&mut writer.into_inner()),
                 Err(TryLockError::WouldBlock) => return None,
             }
+            view = self.view.load();
         }
-        let view = self.view.load();
         if !view.is_registered() {
             return None;
         }
@@ -185,7 +189,7 @@ impl PrimaryTable {
         }
     }
 
-    fn keep(&self, writer: &mut Writer, primary: &Arc<Primary>) {
+    fn keep(&self, writer: &mut Writer, primary: &Primary) {
         let Some(number) = primary.repository else { return };
         let path = Target::Path(primary.virtual_storage.clone(), primary.relative_path.clone());
         for known in [path, Target::Id(number)] {
@@ -196,7 +200,7 @@ impl PrimaryTable {
             let Some(other) = self.shelves.neighbour(primary).and_then(|other| other.repository) else { return };
             self.drop_one(writer, &Target::Id(other));
         }
-        self.shelves.put(primary);
+        self.shelves.put(&writer.names.shared(primary));
         writer.len = writer.len.saturating_add(1);
         self.ring(primary);
     }
@@ -217,7 +221,10 @@ impl PrimaryTable {
                 return;
             }
             Scope::VirtualStorage(virtual_storage) => self.shelves.clear(Some(virtual_storage)),
-            Scope::Everything => self.shelves.clear(None),
+            Scope::Everything => {
+                writer.names = Names::default();
+                self.shelves.clear(None)
+            }
         };
         writer.len = writer.len.saturating_sub(gone);
         self.ring_all();
@@ -313,7 +320,7 @@ impl PrimaryTable {
 #[cfg(feature = "bench")]
 impl PrimaryTable {
     /// Remembers a primary, in place of what was known of its repository, as when a read lands.
-    pub fn put(&self, primary: &Arc<Primary>) {
+    pub fn put(&self, primary: &Primary) {
         self.keep(&mut self.writing(), primary);
     }
     /// Heeds a report about this repository.

@@ -91,6 +91,8 @@ pub struct Monitor {
     trust_row: TrustRow,
     /// Votes against silent nodes that wait: the silence may be our own.
     held: BTreeSet<NodeId>,
+    /// What looking at them again may cost by now.
+    looks: usize,
     depositions: Depositions,
     /// Nodes that others vote down.
     suspected: BTreeSet<NodeId>,
@@ -125,6 +127,7 @@ impl Monitor {
             trust: Trust::default(),
             trust_row: TrustRow::default(),
             held: BTreeSet::new(),
+            looks: 0,
             depositions: Depositions::default(),
             suspected: BTreeSet::new(),
             name,

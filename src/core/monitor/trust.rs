@@ -11,6 +11,10 @@ use crate::core::{
     time::Timestamp,
 };
 
+/// How many nodes are looked at for one input, on average, to say what need not wait any more: all of a cluster of forty
+/// half of which is held, and of one of ten thousand so many that it does not stand still.
+pub(super) const LOOKS: usize = 1 << 10;
+
 /// Whether it may be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Trust {
@@ -114,9 +118,11 @@ impl Monitor {
 
     /// Says what waited and need not wait any more.
     fn release(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.held.is_empty() {
+        self.looks = if self.held.is_empty() { 0 } else { self.looks.saturating_add(LOOKS) };
+        if self.held.is_empty() || self.looks < self.held.len().saturating_mul(self.nodes.len()) {
             return;
         }
+        self.looks = 0;
         for node in std::mem::take(&mut self.held) {
             if self.nodes.get(&node).is_some_and(|watched| watched.opinion == Some(Opinion::Down)) {
                 self.hold_or_queue(now, node, Opinion::Down, effects);

@@ -7,9 +7,13 @@ const SILENT: Evidence = Evidence::Soft(Soft::Timeout);
 
 /// `s1` watches four nodes, has said that all of them are up, and the database has taken it.
 fn all_up() -> Story {
+    all_of_them_up(&["g1", "g2", "g3", "g4"])
+}
+
+fn all_of_them_up(nodes: &[&str]) -> Story {
     let settings = SettingsInForce { revision: Revision(1), settings: Settings::of(Profile::Default) };
-    let nodes = ["g1", "g2", "g3", "g4"];
-    let monitor = Monitor::new(SupervisorName::new("s1").unwrap(), settings.clone(), nodes.map(node));
+    let watched = nodes.iter().map(|name| node(name));
+    let monitor = Monitor::new(SupervisorName::new("s1").unwrap(), settings.clone(), watched);
     let mut story = Story { monitor, now: Timestamp(Duration::from_secs(100)), settings };
     let _ = story.feed(Input::Tick);
     let _ = story.register(7);
@@ -112,6 +116,30 @@ fn a_vote_against_a_silent_node_waits_for_the_others_and_asks_them() {
     assert_eq!(written(&story.hears("g2", Opinion::Up, Evidence::Serving)), None, "three may be silent yet");
     let effects = story.hears("g3", Opinion::Up, Evidence::Serving);
     assert_eq!(written(&effects).unwrap().1, vec![(node("g1"), Opinion::Down)]);
+}
+
+/// Each of them would have all held votes of a cluster weighed against all of its nodes: with ten thousand nodes, ten minutes.
+#[test]
+fn in_a_large_cluster_held_votes_are_weighed_now_and_then_and_not_at_every_answer() {
+    let names: Vec<String> = (0..2_000).map(|number| format!("g{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut story = all_of_them_up(&names);
+    story.wait(300);
+    for name in &names[..100] {
+        let _ = story.hears(name, Opinion::Up, SILENT);
+    }
+    story.wait(600);
+    for name in &names[..100] {
+        assert_eq!(written(&story.hears(name, Opinion::Down, SILENT)), None);
+    }
+    let mut answers = 0;
+    let told = names[100..].iter().find_map(|name| {
+        answers += 1;
+        written(&story.hears(name, Opinion::Up, Evidence::Serving))
+    });
+    assert_eq!(told.expect("at most half can be silent by now").1.len(), 100);
+    // Half of them are enough to know; then it is the next time that the votes are weighed.
+    assert!((901..=901 + 100 * 2_000 / super::super::trust::LOOKS).contains(&answers), "{answers}");
 }
 
 #[test]
