@@ -1,6 +1,6 @@
 //! The tables of assignments and replication factors, on all three stores.
 
-use crate::lab::{Kind, Lab, PROFILES, storage};
+use crate::lab::{Kind, Lab, PROFILES, patient, storage};
 use quorate::{
     Config, Error, Ports, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
@@ -66,6 +66,7 @@ impl World {
         let nodes = ["g1", "g2", "g3"].map(node).into();
         config.virtual_storages =
             vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(VirtualStorage::new("v").unwrap()) }];
+        patient(&mut config);
         let ports = Ports::new(store.clone(), ScriptedTransport::default());
         World { store, supervisor: Supervisor::assemble(config, ports).await.unwrap() }
     }

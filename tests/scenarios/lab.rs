@@ -4,6 +4,7 @@ use crate::support;
 use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
 use futures_util::future::BoxFuture;
 use quorate::{
+    Config,
     core::{
         ids::{NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter},
         settings::{Profile, Settings},
@@ -25,6 +26,16 @@ use std::{
 };
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A machine that is busy with other tests is no reason for a supervisor to distrust itself. In rounds it never does.
+pub(crate) fn patient(config: &mut Config) {
+    if config.settings.profile == Profile::Praefect {
+        // A story need not wait a second for each round.
+        config.health.interval = Duration::from_millis(100);
+    } else {
+        config.health.stall_limit = Duration::from_secs(1);
+    }
+}
 
 /// Each table is played under each of them. Under `lan` every row has the result that it has by default: only the times differ.
 pub(crate) const PROFILES: [Profile; 3] = [Profile::Praefect, Profile::Default, Profile::Lan];

@@ -3,7 +3,7 @@
 //! Requests are routed by whoever embeds this. What he needs for that are the answers of one supervisor, and these are
 //! what the rows are about: that supervisor itself reaches some of the nodes, while two others hold the quorum.
 
-use crate::lab::{Kind, LIMIT, Lab, PROFILES, node, on_both, storage};
+use crate::lab::{Kind, LIMIT, Lab, PROFILES, node, on_both, patient, storage};
 use quorate::{
     Config, Error, Ports, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
@@ -80,6 +80,7 @@ async fn supervisor(lab: &Lab, profile: Profile, name: &str, up: &[&str]) -> Sup
     config.name = Some(name.parse().unwrap());
     config.settings = settings(profile);
     (config.start_timeout, config.request_timeout) = (LIMIT, LIMIT);
+    patient(&mut config);
     let address = |name: &str| format!("tcp://{name}:1");
     let nodes = NODES.iter().map(|name| NodeConfig::new(storage(name), address(name))).collect();
     config.virtual_storages = vec![VirtualStorageConfig { nodes, ..VirtualStorageConfig::new(vs()) }];
