@@ -185,10 +185,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         let decided = |known: &Option<Arc<Consensus>>| {
             known.as_ref().is_some_and(|known| nodes.iter().all(|node| known.verdict(node) != Verdict::Undecided))
         };
-        let looked = deadline.min(Instant::now() + silence);
-        let _ = timeout_at(looked, consensus.wait_for(decided)).await;
-        // Nodes that were heard say how far their epochs have come.
-        let _ = timeout_at(looked, self.compared()).await;
+        let _ = timeout_at(deadline.min(Instant::now() + silence), consensus.wait_for(decided)).await;
+        // Nodes that were heard have said how far their epochs have come.
+        let _ = timeout_at(deadline.min(Instant::now() + silence), self.compared()).await;
         Ok(())
     }
 

@@ -138,9 +138,7 @@ impl Watching<'_> {
         let votes = Relay::vacant();
         let watchers = Watchers { nodes, neighbours, manager, reconfigure, tick, leave, votes };
         watchers.manager.send_replace(watchers.manager_under(config, &order));
-        if !in_rounds {
-            children.push(ChildSpec::new("era keeper", move || EraKeeper::new(keeper.clone()), |_| {}));
-        }
+        children.push(ChildSpec::new("era keeper", move || EraKeeper::new(keeper.clone()), |_| {}));
         children.push(watchers.manager_child());
         (watchers, children)
     }

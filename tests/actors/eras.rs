@@ -1,8 +1,10 @@
 //! A database that knows of less than its nodes: drill 13, without a network.
 
 use crate::world::{LIMIT, World, ms, node, path, storage, verdict, vs, write};
+use actix::Actor;
 use quorate::{
     Error, Supervisor,
+    actors::{EraKeeper, EraKeeperConfig},
     config::ElectionStrategy,
     core::{
         consensus::Opinion,
@@ -198,6 +200,56 @@ async fn d13_a_report_that_the_database_cannot_be_compared_with_is_compared_once
     assert_eq!(one.behind(), None, "in doubt nothing is said");
     world.store.heal();
     becomes_behind(&one, true).await;
+}
+
+#[actix::test]
+async fn d13_a_database_that_was_away_is_compared_anew() {
+    let world = World::new(Profile::Default);
+    let one = world.supervisor("s1").await;
+    let id = led_by_g1(&one, "r").await;
+    let version = one.repository(&path("r")).await.unwrap().facts.facts_version;
+    let epoch = one.authoritative_set(id, &storage("g2"), version).await.unwrap();
+    accepted(&world, "g2", epoch).await;
+    wait::until("it is compared", LIMIT, || reads(&world.store) == 1).await;
+    world.store.fail(None, StoreErrorKind::Unreachable);
+    tokio::time::sleep(ms(3_000)).await;
+    world.store.set_back_epochs(Given { era: Era(1), number: 1 });
+    world.store.heal();
+    becomes_behind(&one, true).await;
+    assert_eq!(one.behind().unwrap().reported.epoch, epoch);
+    // The right one after all.
+    world.store.fail(None, StoreErrorKind::Unreachable);
+    tokio::time::sleep(ms(3_000)).await;
+    world.store.set_back_epochs(Given { era: Era(1), number: 2 });
+    world.store.heal();
+    becomes_behind(&one, false).await;
+}
+
+#[actix::test]
+async fn an_era_keeper_that_died_finds_what_its_predecessor_found() {
+    let world = World::new(Profile::Default);
+    restored(&world).await;
+    let one = world.supervisor("s1").await;
+    assert!(one.behind().is_some());
+    let cells = quorate::actors::Cells::new(quorate::core::monitor::SettingsInForce {
+        revision: quorate::core::epoch::Revision(1),
+        settings: world.settings.clone(),
+    });
+    cells.behind.send_replace(one.behind());
+    cells.reported.send_replace(one.reported());
+    // Its numbers have grown past the report, which lifts nothing.
+    world.store.set_back_epochs(Given { era: Era(1), number: 60 });
+    let config = EraKeeperConfig {
+        store: world.store.clone(),
+        cells: cells.clone(),
+        timeout: ms(1_000),
+        meter: world.meter.clone(),
+    };
+    let _keeper = EraKeeper::new(config).start();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(cells.behind.borrow().is_some());
+    world.store.era_raise(Era(1), None, "why not").await.unwrap();
+    wait::until("it is lifted", LIMIT, || cells.behind.borrow().is_none()).await;
 }
 
 #[actix::test]

@@ -47,7 +47,7 @@ impl MemoryStore {
         state.votes.iter().map(row).collect()
     }
 
-    /// Sets its eras and numbers of epochs back, as if an older backup had been put in the place of this database. Rows stay:
+    /// Sets era and last number of its epochs, as if a backup had been put in the place of this database. Rows stay:
     /// what they say is then what an older one would say of primaries that did not change since.
     pub fn set_back_epochs(&self, to: Given) {
         self.locked().set_back(to);

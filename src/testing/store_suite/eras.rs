@@ -28,7 +28,7 @@ fn epoch(era: i64, number: i64) -> Epoch {
 pub async fn what_was_given_is_the_last_epoch(store: Arc<dyn Store>) {
     let world = World::new(store).await;
     assert_eq!(given(&world).await, Given { era: Era(1), number: 0 });
-    let id = world.repository("a").await;
+    let id = world.repository_with("a", None).await;
     assert_eq!(given(&world).await.number, 0, "a repository without a primary takes none");
     let s1 = world.voter("s1").await;
     for to in [Some("g1"), Some("g2"), None] {
