@@ -138,8 +138,8 @@ proptest! {
         for step in steps {
             match step {
                 Step::Reported(era, number) => told(&mut reports, era, number),
-                Step::Elected => database.number += 1,
-                Step::Repaired(by) => database.era.0 += by,
+                Step::Elected => database.number = database.number.saturating_add(1),
+                Step::Repaired(by) => database.era.0 = database.era.0.saturating_add(by),
                 Step::Read(answers) => {
                     reports.read(answers.then_some(database));
                 }
@@ -147,7 +147,7 @@ proptest! {
             let highest = reports.highest.as_ref().map(|highest| highest.epoch);
             match (reports.behind(), highest) {
                 (None, Some(highest)) if reports.next() == Next::Rest => {
-                    prop_assert!(epoch(database.era.0, database.number + 1) > highest);
+                    prop_assert!(epoch(database.era.0, database.number.saturating_add(1)) > highest);
                     fell_in = None;
                 }
                 (Some(behind), _) => {
