@@ -2,8 +2,6 @@ DROP TRIGGER IF EXISTS quorate_keep_channels ON settings;
 DROP FUNCTION IF EXISTS quorate_keep_channels();
 DROP FUNCTION IF EXISTS quorate_settings_update(json);
 DROP FUNCTION IF EXISTS quorate_settings_seed(json);
-DROP FUNCTION IF EXISTS quorate_era_raise(bigint, bigint, text);
-DROP FUNCTION IF EXISTS quorate_epochs_given();
 DROP FUNCTION IF EXISTS quorate_era_holds();
 DROP FUNCTION IF EXISTS quorate_server();
 DROP FUNCTION IF EXISTS quorate_settings();
