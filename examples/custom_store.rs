@@ -11,7 +11,7 @@ use quorate::{
     config::{NodeConfig, VirtualStorageConfig},
     core::{
         election::Fence,
-        epoch::{Epoch, FactsVersion, Generation},
+        epoch::{Epoch, Era, FactsVersion, Generation, Given},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         lookup::Freshness,
         recusal::Distrust,
@@ -72,6 +72,8 @@ impl<S: HealthStore> HealthStore for Counting<S> {
         supervisor_recuse(voter: &'a Voter, reason: Option<Distrust>) -> bool;
         nodes_watch(voter: &'a Voter, nodes: &'a [NodeId]) -> bool;
         votes_write(voter: &'a Voter, batch: &'a VoteBatch) -> VotesWritten;
+        epochs_given() -> Given;
+        era_raise(seen: Era, reported: Option<Epoch>, why: &'a str) -> Era;
         health_facts() -> HealthSnapshot;
     }
 }

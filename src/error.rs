@@ -10,6 +10,7 @@ use crate::{
         election::WaitReason,
         epoch::Epoch,
         ids::{Incarnation, NodeId, Storage, VirtualStorage},
+        reports::Behind,
     },
     store::{Current, Refused, StoreError, StoreErrorKind},
 };
@@ -72,6 +73,13 @@ pub enum Error {
     /// The epoch is not the repository's current one: the write does not count.
     #[error("stale epoch: the repository is now under {}", current(.0))]
     StaleEpoch(Current),
+    /// Nodes know of later elections than the database: an older backup has taken its place, and what it would give now
+    /// was given before. Put the right backup in its place, or go on with this one by
+    /// [`Supervisor::repair`](crate::Supervisor::repair).
+    #[error(
+        "the database is behind its nodes: {0}; put the right backup in its place, or begin a new era with `repair`"
+    )]
+    DatabaseBehind(Behind),
     /// A rule forbids it.
     #[error("{0}")]
     Refused(Refused),
@@ -180,7 +188,9 @@ impl Error {
             | Error::NameInUse { .. }
             | Error::NotReady { .. }
             | Error::Stopped => GrpcCode::Unavailable,
-            Error::PrimaryOutdated { .. } | Error::StaleEpoch(_) | Error::Refused(_) => GrpcCode::FailedPrecondition,
+            Error::PrimaryOutdated { .. } | Error::StaleEpoch(_) | Error::DatabaseBehind(_) | Error::Refused(_) => {
+                GrpcCode::FailedPrecondition
+            }
             Error::Contended => GrpcCode::Aborted,
             Error::Busy => GrpcCode::ResourceExhausted,
             Error::Timeout(_) => GrpcCode::DeadlineExceeded,

@@ -4,10 +4,11 @@
 use quorate::{
     Config, ConfigError, Error, Ports, Supervisor,
     actors::{
-        Beliefs, Cells, ChildSpec, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, Guardian,
-        HealthManager, HealthManagerConfig, KnownPrimaries, LocalElector, LocalElectorConfig, LocalView, NodeActor,
-        NodeCell, NodeHandle, NodeSpec, Notifier, PerRepositoryElector, PrimaryTable, Relay, Reply, SUBSCRIBERS_MAX,
-        Subscribers, VirtualStorageElector, VirtualStorageElectorConfig, WatchedNode,
+        BehindCell, Beliefs, Cells, ChildSpec, ConfiguredNodes, ElectorConfig, EraKeeper, EraKeeperConfig,
+        FixedElector, FixedElectorConfig, Guardian, HealthManager, HealthManagerConfig, KnownPrimaries, LocalElector,
+        LocalElectorConfig, LocalView, NodeActor, NodeCell, NodeHandle, NodeSpec, Notifier, PerRepositoryElector,
+        PrimaryTable, Relay, Reply, SUBSCRIBERS_MAX, Subscribers, VirtualStorageElector, VirtualStorageElectorConfig,
+        WatchedNode,
     },
     config::{
         DatabaseConfig, DatabaseUrl, ElectionStrategy, FailoverConfig, HealthConfig, NodeConfig, Problem, Secret,
@@ -24,7 +25,7 @@ use quorate::{
             candidates_of, choose_local, decide, decide_shard, follow, refusals, shard_refusals, standing,
             stands_alone, verdicts,
         },
-        epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, InvalidEpoch, Revision},
+        epoch::{EPOCH_NUMBER_MAX, ERA_MAX, Epoch, Era, FactsVersion, Generation, Given, InvalidEpoch, Revision},
         error_tracker::{ErrorLimits, ErrorTracker, THRESHOLD_MAX, Traffic, TrafficHealth, Trips},
         evidence::{Evidence, Hard, Misconfigured, Ours, Soft},
         flights::{Boarding, Flight, Flights},
@@ -38,6 +39,7 @@ use quorate::{
         prober::{Effect, Input, Prober, Via},
         quorum::{QuorumPolicy, Tally, Verdict},
         recusal::{Distrust, Hold, Limits, Recusal},
+        reports::{Behind, FenceReport, Next, Reported, Reports},
         settings::{Profile, Settings, WithoutCandidate},
         shard::Shard,
         time::{Age, DatabaseTime, Timestamp},
@@ -74,7 +76,7 @@ use quorate::{
         store_suite, wait,
     },
     transport::{
-        ByName, DialError, DialOptions, FileProblem, HealthProbe, InvalidAddress, LatencyRecorder, Link,
+        ByName, DialError, DialOptions, Fences, FileProblem, HealthProbe, InvalidAddress, LatencyRecorder, Link,
         MethodClassifier, NodeAddress, Place, TlsIdentity, TrafficErrors, Transport, Words,
         grpc::{
             BytesCodec, BytesDecoder, BytesEncoder, CORRELATION_ID_KEY, Call, CallHook, Connection, GrpcTransport,

@@ -4,6 +4,10 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 
+#[cfg(feature = "grpc")]
+#[path = "support/restored.rs"]
+mod restored;
+
 #[path = "support/synced.rs"]
 mod synced;
 

@@ -24,12 +24,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store::postgres", &["core", "store"]),
     ("store::sqlite", &["core", "store"]),
     ("transport", &["core", "config"]),
-    ("transport::grpc", &["core", "config", "transport"]),
+    ("transport::grpc", &["core", "config", "transport", "fencing"]),
     ("fencing", &["core"]),
     ("actors", &["core", "config", "error", "messages", "store", "telemetry", "transport"]),
     ("manager", &["core", "error", "actors", "messages", "store"]),
     ("supervisor", &[""]),
-    ("testing", &["core", "config", "error", "actors", "manager", "messages", "store", "transport"]),
+    ("testing", &["core", "config", "error", "actors", "fencing", "manager", "messages", "store", "transport"]),
 ];
 
 /// Adapters, and the only parts that may name them.

@@ -278,6 +278,7 @@ impl Elections {
             store: store.clone(),
             name,
             voter: voter.subscribe(),
+            behind: watch::Sender::new(None).subscribe(),
             virtual_storages: None,
             memory: None,
             timeout: Duration::from_secs(10),

@@ -133,6 +133,7 @@ impl Scene {
             consensus: cells.consensus.subscribe(),
             voter: cells.voter.subscribe(),
             local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
         };
         let before = memory()?;
         let table = PrimaryTable::new(entries, Trust { ttl: HOUR, failsafe_ttl: HOUR }, beliefs);
@@ -204,6 +205,7 @@ impl Scene {
             store: Arc::new(MemoryStore::default()),
             name: SupervisorName::new("s1")?,
             voter: self.cells.voter.subscribe(),
+            behind: self.cells.behind.subscribe(),
             virtual_storages: None,
             memory: Some(Arc::clone(&self.table)),
             timeout: Duration::from_secs(5),

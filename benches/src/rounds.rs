@@ -140,6 +140,17 @@ impl HealthStore for Counted {
         self.asked.send_modify(|asked| asked.votes += batch.votes.len() as u64);
         self.count(false, self.inner.votes_write(voter, batch))
     }
+    fn epochs_given(&self) -> Answer<'_, quorate::core::epoch::Given> {
+        self.count(false, self.inner.epochs_given())
+    }
+    fn era_raise<'a>(
+        &'a self,
+        seen: quorate::core::epoch::Era,
+        reported: Option<quorate::core::epoch::Epoch>,
+        why: &'a str,
+    ) -> Answer<'a, quorate::core::epoch::Era> {
+        self.count(false, self.inner.era_raise(seen, reported, why))
+    }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.count(true, self.inner.health_facts())
     }

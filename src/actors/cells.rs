@@ -3,19 +3,20 @@
 use super::clock::MonotonicClock;
 use crate::core::{
     consensus::Consensus,
-    epoch::Revision,
+    epoch::{Epoch, Revision},
     error_tracker::Trips,
     ids::{Incarnation, NodeId, ProcessToken, Voter},
     monitor::{SettingsInForce, Worry},
     penalty::Penalties,
     recusal::Distrust,
+    reports::{Behind, Reported},
     settling::Progress,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Who is up, as this supervisor itself sees it.
 pub type LocalView = Arc<BTreeSet<NodeId>>;
@@ -70,6 +71,14 @@ pub struct Cells {
     pub complaint: watch::Sender<Option<String>>,
     /// How far what dead nodes led has been settled, by node; nothing of a node that is not held down.
     pub settling: watch::Sender<Arc<BTreeMap<NodeId, Progress>>>,
+    /// The highest epoch that nodes of this cluster report.
+    pub reported: watch::Sender<Option<Reported>>,
+    /// What nodes know that the database does not; `None`: nothing is known to be missing.
+    pub behind: watch::Sender<Option<Behind>>,
+    /// The highest report that the database is known to have reached.
+    pub reached: watch::Sender<Option<Epoch>>,
+    /// This process has just begun a new era.
+    pub(crate) repaired: Notify,
     last_incarnation: watch::Sender<Option<Incarnation>>,
     ignored: watch::Sender<Vec<String>>,
     process: ProcessToken,
@@ -90,6 +99,10 @@ impl Cells {
             penalties: watch::Sender::new(Penalties::default()),
             complaint: watch::Sender::new(None),
             settling: watch::Sender::new(Arc::default()),
+            reported: watch::Sender::new(None),
+            behind: watch::Sender::new(None),
+            reached: watch::Sender::new(None),
+            repaired: Notify::new(),
             last_incarnation: watch::Sender::new(None),
             ignored: watch::Sender::new(Vec::new()),
             process: random_process(),

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Beside them a [`Follower`] hears of changes and keeps the memories of who is up to date ([`SyncedTable`]) and of who is
-//! primary ([`PrimaryTable`]) fresh, and a [`Settler`] gives what a dead node led to others, in sets.
+//! primary ([`PrimaryTable`]) fresh, a [`Settler`] gives what a dead node led to others, in sets, and an [`EraKeeper`]
+//! compares what nodes report with what the database has given.
 //!
 //! An actor names no other actor: a neighbour is a [`Relay`] handed in, which is what makes message injection work,
 //! and what finds the neighbour's new address after it was rebuilt. State that outlives an actor stands in watch
@@ -23,6 +24,7 @@ mod cells;
 mod change_feed;
 mod clock;
 mod elector;
+mod era_keeper;
 mod guardian;
 mod health_manager;
 mod node;
@@ -36,10 +38,12 @@ mod synced;
 
 pub use cells::{Cells, LocalView, NodeCell};
 pub use change_feed::{Follower, FollowerConfig};
+pub(crate) use elector::abreast;
 pub use elector::{
-    ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries, LocalElector, LocalElectorConfig,
-    NodeNames, PerRepositoryElector, Reply, VirtualStorageElector, VirtualStorageElectorConfig,
+    BehindCell, ConfiguredNodes, ElectorConfig, FixedElector, FixedElectorConfig, KnownPrimaries, LocalElector,
+    LocalElectorConfig, NodeNames, PerRepositoryElector, Reply, VirtualStorageElector, VirtualStorageElectorConfig,
 };
+pub use era_keeper::{EraKeeper, EraKeeperConfig};
 pub use guardian::{Change, ChildKey, ChildSpec, Guardian};
 pub use health_manager::{HealthManager, HealthManagerConfig, WatchedNode};
 pub(crate) use health_manager::{healthy_nodes, works_in_rounds};

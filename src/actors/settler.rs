@@ -12,7 +12,7 @@
 use super::{
     cells::Cells,
     clock::MonotonicClock,
-    elector::asked::{ConfiguredNodes, commit, decision_id, seed},
+    elector::asked::{BehindCell, ConfiguredNodes, commit, decision_id, seed},
 };
 use crate::{
     core::{
@@ -92,6 +92,7 @@ struct Woken {
     consensus: watch::Receiver<Option<Arc<Consensus>>>,
     voter: watch::Receiver<Option<Voter>>,
     complaint: watch::Receiver<Option<String>>,
+    behind: BehindCell,
 }
 
 impl Woken {
@@ -102,6 +103,7 @@ impl Woken {
             _ = self.consensus.changed() => {}
             _ = self.voter.changed() => {}
             _ = self.complaint.changed() => {}
+            _ = self.behind.changed() => {}
         }
     }
 }
@@ -116,6 +118,7 @@ impl SettlerConfig {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
             complaint: self.cells.complaint.subscribe(),
+            behind: self.cells.behind.subscribe(),
         };
         loop {
             let (revision, down) = self.down(&mut woken);
@@ -149,11 +152,12 @@ impl SettlerConfig {
         (consensus.revision, ours.map(|(node, _)| node.clone()).collect())
     }
 
-    /// Whether this supervisor is registered and the database answers.
+    /// Whether this supervisor is registered, and the database answers and is not behind its nodes.
     fn may_act(&self, woken: &mut Woken) -> bool {
         let registered = woken.voter.borrow_and_update().is_some();
         let answers = woken.complaint.borrow_and_update().is_none();
-        registered && answers && self.cells.ended.borrow().is_none()
+        let abreast = woken.behind.borrow_and_update().is_none();
+        registered && answers && abreast && self.cells.ended.borrow().is_none()
     }
 
     fn publish(&self, walks: &Settling, told: &mut BTreeMap<VirtualStorage, u32>) {
@@ -190,6 +194,9 @@ impl SettlerConfig {
         }
         let (mut settled, mut proposed) = (0_u64, 0_u64);
         for settlement in &batch.due {
+            if self.cells.behind.borrow().is_some() {
+                return Turn::NotNow;
+            }
             let Some(proposal) = proposal(&read, &batch, settlement, &voter, (self.lot)()) else { return Turn::Failed };
             let answer = timeout(self.timeout, commit(|| self.store.settle_cas(&proposal))).await;
             proposed = proposed.saturating_add(len(settlement.repositories.len()));

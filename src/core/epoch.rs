@@ -98,6 +98,29 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
+/// How far a database has come: its era, and the last number that it gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Given {
+    /// The era in force.
+    pub era: Era,
+    /// The last number of its one sequence; 0: it gave none yet.
+    pub number: i64,
+}
+
+impl Given {
+    /// Whether this database may have given that epoch: its next one is above it.
+    #[must_use]
+    pub fn reaches(self, epoch: Epoch) -> bool {
+        (self.era, self.number) >= (epoch.era(), epoch.number())
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.era, self.number)
+    }
+}
+
 number!(
     /// Version of the data that a replica holds, or that a repository is expected to have. Raised by an acknowledged write.
     Generation

@@ -29,6 +29,9 @@ pub enum Source {
     Memory,
     /// It is what was last known: the database is down. Reads may go there; no write is acknowledged meanwhile.
     Failsafe,
+    /// It is what stands in the database, but the nodes know of later elections than the database does: an older backup has
+    /// taken its place. Nothing is elected and no write is acknowledged until an operator repairs that.
+    Behind,
 }
 
 impl Source {
@@ -39,6 +42,7 @@ impl Source {
             Source::Fresh => "fresh",
             Source::Memory => "memory",
             Source::Failsafe => "failsafe",
+            Source::Behind => "behind",
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
 //! | [`settling`] | whose repositories are settled next, in which sets |
+//! | [`reports`] | whether the database is behind its nodes |
 //! | [`assignment`], [`shard`] | who should host, who serves beside the primary |
 //! | [`synced`], [`flights`], [`lookup`] | what is remembered, how long it may be believed, and which read may be kept |
 //!
@@ -32,6 +33,7 @@ pub mod penalty;
 pub mod prober;
 pub mod quorum;
 pub mod recusal;
+pub mod reports;
 pub mod settings;
 pub mod settling;
 pub mod shard;

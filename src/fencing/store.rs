@@ -9,10 +9,8 @@ use super::{
     refusal::FenceRefusal,
     table::{EpochRecord, EpochTable},
 };
-use crate::core::{
-    epoch::Epoch,
-    ids::{ClusterId, RepositoryId},
-};
+pub use crate::core::reports::FenceReport;
+use crate::core::{epoch::Epoch, ids::RepositoryId};
 use futures_util::future::BoxFuture;
 use std::{io, path::PathBuf};
 
@@ -51,15 +49,6 @@ impl Observed {
             adopted: None,
         }))
     }
-}
-
-/// What a node tells supervisors with each probe.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FenceReport {
-    /// The cluster that it belongs to; `None` while it accepted no claim yet.
-    pub cluster: Option<ClusterId>,
-    /// The highest epoch that it accepted for any repository.
-    pub highest: Option<Epoch>,
 }
 
 /// A store that cannot answer. No claim was accepted.

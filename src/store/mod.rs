@@ -37,7 +37,7 @@ pub use types::{
 
 use crate::core::{
     election::Fence,
-    epoch::{Epoch, FactsVersion, Generation},
+    epoch::{Epoch, Era, FactsVersion, Generation, Given},
     ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
     recusal::Distrust,
     settings::Settings,
@@ -49,7 +49,7 @@ use std::{collections::BTreeSet, time::Duration};
 /// What every method returns: boxed, for a store is asked a few times a second.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// Settings, supervisors and votes.
+/// Settings, supervisors, votes and eras.
 pub trait HealthStore: Send + Sync {
     /// The stored settings; the first call ever stores `wanted` and makes the cluster's id.
     fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings>;
@@ -78,6 +78,14 @@ pub trait HealthStore: Send + Sync {
     fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool>;
     /// Stores votes. A vote of an older incarnation, or of an older batch of the same one, changes nothing.
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten>;
+    /// The era in force and the last number given, of this moment: never what a cache or a replica holds. If the server is
+    /// another one, or on another timeline, than the era was recorded for, the new era is begun first.
+    fn epochs_given(&self) -> Answer<'_, Given>;
+    /// Begins a new era, but only if the one in force is still `seen`, so that of those who repair at one time the first
+    /// does. It is above every recorded one and that of `reported`, and where the store knows the calendar no smaller than
+    /// the minutes since 2026-01-01, so that two restores of one backup share none. Kept with `why`; every primary is told to
+    /// have changed. Answers the era in force.
+    fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era>;
     /// Everybody's votes and heartbeats, and the settings, in one snapshot.
     fn health_facts(&self) -> Answer<'_, HealthSnapshot>;
 }

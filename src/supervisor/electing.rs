@@ -65,13 +65,14 @@ impl Electing<'_> {
         let Electing { config, store, cluster, name, cells, meter, nodes, memory } = self;
         let (timeout, lot) = (config.request_timeout, ElectorConfig::random_lot);
         let (voter, local) = (cells.voter.subscribe(), cells.local.subscribe());
+        let behind = cells.behind.subscribe();
         let primaries = KnownPrimaries::new(name.clone(), meter.clone());
         match (config.failover.election_strategy, config.failover.enabled) {
             (ElectionStrategy::PerRepository, enabled) => {
                 let virtual_storages = Some(nodes);
                 let memory = Some(Arc::clone(memory));
                 let config =
-                    ElectorConfig { store: store.clone(), name, voter, virtual_storages, memory, timeout, lot };
+                    ElectorConfig { store: store.clone(), name, voter, behind, virtual_storages, memory, timeout, lot };
                 let make = if enabled { PerRepositoryElector::new } else { PerRepositoryElector::frozen };
                 spec(move || make(config.clone()), places)
             }
@@ -82,6 +83,7 @@ impl Electing<'_> {
                     repositories,
                     name,
                     voter,
+                    behind,
                     nodes,
                     primaries,
                     timeout,

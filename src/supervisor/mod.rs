@@ -5,6 +5,7 @@
 //! a hundred times what a message on the same one does. Two supervisors fit in one process.
 
 mod electing;
+mod eras;
 mod gate;
 mod manager;
 mod nodes;
@@ -28,7 +29,7 @@ use crate::{
     config::{Config, ConfigError, Problem},
     core::{
         consensus::Consensus,
-        ids::{ClusterId, NodeId, Voter},
+        ids::{ClusterId, NodeId, SupervisorName, Voter},
         monitor::Worry,
         quorum::Verdict,
         recusal::Distrust,
@@ -73,6 +74,7 @@ pub struct Supervisor<C = DefaultConnection> {
 }
 
 struct Inner<C> {
+    name: SupervisorName,
     request_timeout: Duration,
     store: Arc<dyn Store>,
     transport: Arc<dyn Transport<Connection = C>>,
@@ -157,7 +159,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         Ok(supervisor)
     }
 
-    /// Waits for the first consensus, and then, no longer than silence takes to be heard, for a verdict on every node.
+    /// Waits for the first consensus, and then, no longer than silence takes to be heard, for a verdict on every node, and
+    /// until the database was compared with what they report.
     async fn ready(&self, deadline: Instant, config: &Config) -> Result<(), Error> {
         let cells = &self.inner.cells;
         let (mut consensus, mut ended) = (cells.consensus.subscribe(), cells.ended.subscribe());
@@ -183,6 +186,8 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
             known.as_ref().is_some_and(|known| nodes.iter().all(|node| known.verdict(node) != Verdict::Undecided))
         };
         let _ = timeout_at(deadline.min(Instant::now() + silence), consensus.wait_for(decided)).await;
+        // Nodes that were heard have said how far their epochs have come.
+        let _ = timeout_at(deadline.min(Instant::now() + silence), self.compared()).await;
         Ok(())
     }
 

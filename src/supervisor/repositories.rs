@@ -37,6 +37,9 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         let Some(cluster) = cluster else {
             return Err(Error::VirtualStorageNotFound(new.virtual_storage.clone()));
         };
+        if new.primary.is_some() {
+            self.must_be_abreast()?;
+        }
         let factor = cluster.default_replication_factor;
         if factor == 0 || !new.assignments.is_empty() {
             return self.done(|| self.inner.store.repository_create(new)).await;
@@ -57,6 +60,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
     /// Deletes a repository, by id. `fence` names the epoch and primary that the caller knows; without one only
     /// profile `praefect` takes it. Errors: [`Error::RepositoryNotFound`], [`Error::StaleEpoch`], [`Error::Refused`].
     pub async fn repository_delete(&self, repository: RepositoryId, fence: Option<&Fence>) -> Result<Deleted, Error> {
+        self.must_be_abreast()?;
         self.moved(repository, || self.inner.store.repository_delete(repository, fence)).await
     }
 
@@ -67,6 +71,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         to: &RelativePath,
     ) -> Result<(), Error> {
+        self.must_be_abreast()?;
         self.moved(repository, || self.inner.store.repository_rename(repository, fence, to)).await
     }
 
@@ -82,6 +87,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         acknowledged: &BTreeSet<Storage>,
     ) -> Result<Generation, Error> {
+        self.must_be_abreast()?;
         self.done(|| self.inner.store.generation_increment(repository, fence, acknowledged)).await
     }
 
@@ -94,6 +100,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         storage: &Storage,
         generation: Generation,
     ) -> Result<(), Error> {
+        self.must_be_abreast()?;
         self.moved(repository, || self.inner.store.generation_set(repository, fence, storage, generation)).await
     }
 
@@ -110,6 +117,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         fence: Option<&Fence>,
         storage: &Storage,
     ) -> Result<(), Error> {
+        self.must_be_abreast()?;
         self.done(|| self.inner.store.replica_delete(repository, fence, storage)).await
     }
 
@@ -122,6 +130,7 @@ impl<C: Clone + Send + Sync + 'static> Supervisor<C> {
         storage: &Storage,
         expected: FactsVersion,
     ) -> Result<Epoch, Error> {
+        self.must_be_abreast()?;
         let operator: Voter = self.voter().ok_or(Error::Stopped)?;
         self.moved(repository, || self.inner.store.authoritative_set(repository, storage, expected, &operator)).await
     }

@@ -3,12 +3,12 @@
 
 use crate::{
     actors::{
-        Cells, Change, ChildKey, ChildSpec, Guardian, HealthManager, HealthManagerConfig, NodeActor, NodeCell,
-        NodeSpec, Reconfigure, Relay, WatchedNode, works_in_rounds,
+        Cells, Change, ChildKey, ChildSpec, EraKeeper, EraKeeperConfig, Guardian, HealthManager, HealthManagerConfig,
+        NodeActor, NodeCell, NodeSpec, Reconfigure, Relay, WatchedNode, works_in_rounds,
     },
     config::Config,
     core::{
-        ids::{NodeId, SupervisorName},
+        ids::{ClusterId, NodeId, SupervisorName},
         settings::Settings,
     },
     error::Error,
@@ -18,7 +18,7 @@ use crate::{
     },
     store::HealthStore,
     telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
-    transport::{HealthProbe, LatencyRecorder, TrafficErrors},
+    transport::{Fences, HealthProbe, LatencyRecorder, TrafficErrors},
 };
 use actix::prelude::*;
 use std::{
@@ -37,6 +37,8 @@ pub(super) struct Watching<'a> {
     pub(super) config: &'a Config,
     pub(super) name: SupervisorName,
     pub(super) settings: &'a Settings,
+    /// The one that the nodes' fences must belong to.
+    pub(super) cluster: &'a ClusterId,
     pub(super) cells: &'a Arc<Cells>,
     pub(super) store: Arc<dyn HealthStore>,
     /// Who hears how long each probe took.
@@ -73,6 +75,8 @@ struct Neighbours {
     rounds: Relay<RoundReport>,
     /// Profile `praefect`: rounds probe, not the actors themselves.
     in_rounds: bool,
+    /// Asked with each probe; in rounds, which ask what Praefect asks, not.
+    fences: Option<Fences>,
     latency: Arc<dyn LatencyRecorder>,
     meter: Meter,
 }
@@ -99,9 +103,17 @@ pub(super) struct Following {
 impl Watching<'_> {
     /// The actors of these nodes, in this order, with the HealthManager last. They run once a guardian has the specs.
     pub(super) fn of(self, found: Vec<Found>) -> (Watchers, Vec<ChildSpec>) {
-        let Watching { config, name, settings, cells, store, latency, meter } = self;
+        let Watching { config, name, settings, cluster, cells, store, latency, meter } = self;
         let in_rounds = works_in_rounds(settings.profile);
-        let neighbours = Neighbours { reports: Relay::vacant(), rounds: Relay::vacant(), in_rounds, latency, meter };
+        let (reports, rounds) = (Relay::vacant(), Relay::vacant());
+        let fences = (!in_rounds).then(|| Fences { cluster: cluster.clone(), highest: cells.reported.clone() });
+        let keeper = EraKeeperConfig {
+            store: Arc::clone(&store),
+            cells: Arc::clone(cells),
+            timeout: config.request_timeout,
+            meter: meter.clone(),
+        };
+        let neighbours = Neighbours { reports, rounds, in_rounds, fences, latency, meter };
         let order: Vec<NodeId> = found.iter().map(|found| found.node.clone()).collect();
         let (nodes, mut children): (BTreeMap<_, _>, Vec<_>) = found
             .into_iter()
@@ -126,6 +138,7 @@ impl Watching<'_> {
         let votes = Relay::vacant();
         let watchers = Watchers { nodes, neighbours, manager, reconfigure, tick, leave, votes };
         watchers.manager.send_replace(watchers.manager_under(config, &order));
+        children.push(ChildSpec::new("era keeper", move || EraKeeper::new(keeper.clone()), |_| {}));
         children.push(watchers.manager_child());
         (watchers, children)
     }
@@ -202,12 +215,23 @@ impl Watchers {
     }
 }
 
+impl Neighbours {
+    /// A node's probe with all that is asked and told around it.
+    fn around(&self, probe: Arc<dyn HealthProbe>, node: &NodeId) -> Arc<dyn HealthProbe> {
+        let probe = match &self.fences {
+            Some(fences) => fences.around(probe, node),
+            None => probe,
+        };
+        MeteredProbe::around(probe, node, &self.meter)
+    }
+}
+
 impl Watched {
     fn new(found: Found, config: &Config, to: &Neighbours) -> (Self, ChildSpec) {
         let Found { node, probe: probes, traffic } = found;
         let spec = NodeSpec {
             node: node.clone(),
-            probe: MeteredProbe::around(probes, &node, &to.meter),
+            probe: to.around(probes, &node),
             thresholds: config.health.thresholds,
             timeout: config.health.timeout,
             interval: None,
@@ -254,7 +278,7 @@ impl Watched {
             spec.cell.forget();
         }
         if let Some(Found { node, probe, traffic }) = moved {
-            (spec.probe, spec.traffic) = (MeteredProbe::around(probe, &node, &to.meter), traffic);
+            (spec.probe, spec.traffic) = (to.around(probe, &node), traffic);
         }
         self.spec.send_replace(spec.clone());
         (self.reconfigure.clone(), Reconfigure(spec))

@@ -13,6 +13,7 @@ use crate::{
         ids::{NodeId, SupervisorName, Voter},
         monitor::SettingsInForce,
         prober::Via,
+        reports::{Behind, FenceReport},
     },
     error::Error,
     messages::{
@@ -79,6 +80,9 @@ impl HealthProbe for Client {
     }
     fn host(&self) -> Option<String> {
         self.0.borrow().host()
+    }
+    fn report(&self, limit: Duration) -> BoxFuture<'static, Option<FenceReport>> {
+        self.0.borrow().report(limit)
     }
     fn watch(&self) -> Words {
         let mut client = self.0.subscribe();
@@ -148,6 +152,7 @@ impl HealthClients {
             config,
             name: name.clone(),
             settings: &stored.settings,
+            cluster: &stored.cluster,
             cells: &cells,
             store,
             latency: Arc::new(()),
@@ -264,6 +269,12 @@ impl HealthWatch {
     pub fn voter(&self) -> Option<Voter> {
         self.cells.voter.borrow().clone()
     }
+    /// What nodes know that the database does not, if it is behind them, as
+    /// [`Supervisor::behind`](crate::Supervisor::behind).
+    #[must_use]
+    pub fn behind(&self) -> Option<Behind> {
+        self.cells.behind.borrow().clone()
+    }
     /// Beats now (in profile `praefect`: opens a round), whatever the schedule says.
     pub fn tick(&self) {
         self.tick.try_send(Tick);
@@ -275,6 +286,7 @@ impl HealthWatch {
             store,
             name: self.name.clone(),
             voter: self.cells.voter.subscribe(),
+            behind: self.cells.behind.subscribe(),
             virtual_storages: None,
             memory: None,
             timeout: self.limit,

@@ -68,6 +68,7 @@ pub(super) fn wire<T: Transport>(
         config: &config,
         name: name.clone(),
         settings: &stored.settings,
+        cluster: &stored.cluster,
         cells: &cells,
         store: ports.store.clone(),
         latency: ports.transport.latency(),
@@ -90,6 +91,7 @@ pub(super) fn wire<T: Transport>(
         consensus: cells.consensus.subscribe(),
         voter: cells.voter.subscribe(),
         local: cells.local.subscribe(),
+        behind: cells.behind.subscribe(),
     };
     let trust = Trust { ttl: feed.ttl, failsafe_ttl: feed.failsafe_ttl };
     let primaries = PrimaryTable::new(feed.entries as usize, trust, beliefs);
@@ -98,7 +100,7 @@ pub(super) fn wire<T: Transport>(
         config: &config,
         store: &ports.store,
         cluster: &stored.cluster,
-        name,
+        name: name.clone(),
         cells: &cells,
         meter: &meter,
         nodes: ConfiguredNodes::following(names.subscribe()),
@@ -121,6 +123,7 @@ pub(super) fn wire<T: Transport>(
         children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
     }
     Ok(Inner {
+        name,
         request_timeout: config.request_timeout,
         store: ports.store,
         transport: Arc::new(ports.transport),

@@ -141,6 +141,14 @@ pub const RECUSED: Metric = Metric {
     labels: &["reason"],
     help: "1 while this supervisor abstains because it does not trust itself, by reason (stalled, clock_jumped, blind), else 0",
 };
+/// Whether an older backup was restored.
+pub const DATABASE_BEHIND: Metric = Metric {
+    name: "quorate_database_behind",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "1 while nodes report epochs that the database has not given (an older backup was restored), so that nothing is \
+           elected or acknowledged until a repair, else 0",
+};
 /// Who was deposed lately.
 pub const NODE_PENALTY: Metric = Metric {
     name: "quorate_node_penalty_seconds",
@@ -167,7 +175,8 @@ pub const ANSWERS: Metric = Metric {
     name: "quorate_lookup_answers_total",
     kind: Kind::Counter,
     labels: &["source"],
-    help: "Questions for a primary that were answered, by where from: fresh, memory, or failsafe while the database is down",
+    help: "Questions for a primary that were answered, by where from: fresh, memory, failsafe while the database is \
+           down, or behind while an older backup stands in its place",
 };
 /// Elections, by reason.
 pub const ELECTIONS: Metric = Metric {
@@ -251,6 +260,7 @@ pub const ALL: &[&Metric] = &[
     &QUORUM_SIZE,
     &CONSENSUS_REVISION,
     &RECUSED,
+    &DATABASE_BEHIND,
     &NODE_PENALTY,
     &ROUND,
     &LOOKUP,

@@ -26,13 +26,14 @@ use crate::{
     core::{
         consensus::{Consensus, Opinion},
         election::{Primary, Reason, ShardElection},
-        epoch::Epoch,
+        epoch::{Epoch, Era, Given},
         error_tracker::Traffic,
         evidence::{Evidence, Hard},
         ids::{NodeId, Storage, SupervisorName, VirtualStorage, Voter},
         monitor::Worry,
         quorum::Verdict,
         recusal::Distrust,
+        reports::Behind,
         settling::{Ended, Progress},
     },
     store::StoreError,
@@ -77,6 +78,24 @@ pub(crate) fn recused(name: &SupervisorName, reason: Option<Distrust>) {
 
 pub(crate) fn penalised(node: &NodeId) {
     info!(virtual_storage = %node.virtual_storage, storage = %node.storage, "node was deposed and is penalised in elections");
+}
+
+pub(crate) fn database_behind(now: Option<&Behind>) {
+    match now {
+        Some(Behind { reported, given }) => {
+            let (virtual_storage, storage) = (&reported.node.virtual_storage, &reported.node.storage);
+            let (epoch, given) = (reported.epoch, *given);
+            error!(
+                %virtual_storage, %storage, reported = %epoch, %given,
+                "the database is behind its nodes; nothing is elected or acknowledged until the right backup is put in its \
+                 place or it is repaired"
+            );
+        }
+        None => info!("the database is not behind its nodes any more"),
+    }
+}
+pub(crate) fn era_raised(before: Given, era: Era, why: &str) {
+    warn!(before = %before, era = era.0, why, "a new era of epochs has begun");
 }
 
 pub(crate) fn supervisor_ignored(name: &str) {

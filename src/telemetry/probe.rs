@@ -2,7 +2,7 @@
 
 use super::Meter;
 use crate::{
-    core::{evidence::Evidence, ids::NodeId, prober::Via},
+    core::{evidence::Evidence, ids::NodeId, prober::Via, reports::FenceReport},
     transport::{HealthProbe, Words},
 };
 use futures_util::future::BoxFuture;
@@ -44,5 +44,8 @@ impl HealthProbe for MeteredProbe {
     }
     fn host(&self) -> Option<String> {
         self.inner.host()
+    }
+    fn report(&self, limit: Duration) -> BoxFuture<'static, Option<FenceReport>> {
+        self.inner.report(limit)
     }
 }

@@ -124,6 +124,11 @@ impl Meter {
         }
     }
 
+    pub(crate) fn database_behind(&self, now: bool) {
+        let Some(to) = self.to() else { return };
+        to.set(&metrics::DATABASE_BEHIND, &[], flag(now));
+    }
+
     pub(crate) fn penalties(&self, read: &Penalties) {
         let Some(to) = self.to() else { return };
         let left = read.left();

@@ -4,7 +4,7 @@ use super::Meter;
 use crate::{
     core::{
         election::{Fence, Reason},
-        epoch::{Epoch, FactsVersion, Generation},
+        epoch::{Epoch, Era, FactsVersion, Generation, Given},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         recusal::Distrust,
         settings::Settings,
@@ -109,6 +109,12 @@ impl HealthStore for MeteredStore {
     }
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.timed(StoreOp::VotesWrite, self.inner.votes_write(voter, batch))
+    }
+    fn epochs_given(&self) -> Answer<'_, Given> {
+        self.timed(StoreOp::EpochsGiven, self.inner.epochs_given())
+    }
+    fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era> {
+        self.timed(StoreOp::EraRaise, self.inner.era_raise(seen, reported, why))
     }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.timed(StoreOp::HealthFacts, self.inner.health_facts())

@@ -6,6 +6,7 @@ use crate::{
         error_tracker::Traffic,
         evidence::{Evidence, Soft},
         prober::Via,
+        reports::FenceReport,
         watching::Word,
     },
     transport::{DialError, HealthProbe, LatencyRecorder, Link, NodeAddress, TrafficErrors, Transport, Words},
@@ -38,6 +39,7 @@ pub struct ScriptedNode {
     probes: Arc<watch::Sender<Vec<Via>>>,
     connection: Arc<watch::Sender<u64>>,
     words: Arc<Mutex<Listeners>>,
+    fence: Arc<watch::Sender<Option<FenceReport>>>,
     traffic: TrafficErrors,
 }
 
@@ -61,6 +63,7 @@ impl Default for ScriptedNode {
             probes: Arc::new(watch::Sender::new(Vec::new())),
             connection: Arc::new(watch::Sender::new(0)),
             words: Arc::default(),
+            fence: Arc::new(watch::Sender::new(None)),
             traffic: TrafficErrors::default(),
         }
     }
@@ -102,6 +105,10 @@ impl ScriptedNode {
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => panic!("more than {WORDS} words of a scripted node wait"),
         });
+    }
+    /// Has a fence that says this from now on, or none. Default none.
+    pub fn fence(&self, report: Option<FenceReport>) {
+        self.fence.send_replace(report);
     }
     /// How many listen to what it says by itself.
     #[must_use]
@@ -147,6 +154,10 @@ impl HealthProbe for ScriptedNode {
     }
     fn reconnect(&self) {
         self.connection.send_modify(|number| *number = number.saturating_add(1));
+    }
+    fn report(&self, _: Duration) -> BoxFuture<'static, Option<FenceReport>> {
+        let report = self.fence.borrow().clone();
+        Box::pin(std::future::ready(report))
     }
     fn watch(&self) -> Words {
         let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);

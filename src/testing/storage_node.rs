@@ -36,7 +36,7 @@
 //! # }
 //! ```
 
-use crate::transport::NodeAddress;
+use crate::{fencing::FenceServer, transport::NodeAddress};
 use futures_util::stream::{self, BoxStream};
 use std::{
     fmt,
@@ -93,6 +93,7 @@ struct Shared {
     changed: Condvar,
     /// What it says by itself; `None` if it offers no watch.
     says: watch::Sender<Option<Health>>,
+    fence: Option<FenceServer>,
 }
 
 struct State {
@@ -131,9 +132,20 @@ impl StorageNode {
     /// A node on a free port of the loopback.
     #[must_use]
     pub fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// The same with a fence that reports, of [`FenceLayer::server`](crate::fencing::FenceLayer::server). Nothing passes
+    /// through its layer: it knows of what its store was told.
+    #[must_use]
+    pub fn fenced(fence: FenceServer) -> Self {
+        Self::with(Some(fence))
+    }
+
+    fn with(fence: Option<FenceServer>) -> Self {
         let state = State { health: Health::Serving, latency: Duration::ZERO, checks: 0, freeze: false, frozen: false };
         let says = watch::Sender::new(Some(Health::Serving));
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), says });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), says, fence });
         let (running, address) = serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &shared);
         Self { address, shared, running: Mutex::new(Some(running)) }
     }
@@ -231,6 +243,7 @@ fn serve(address: SocketAddr, shared: &Arc<Shared>) -> (Running, SocketAddr) {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (kill, killed) = oneshot::channel();
         let (handle, service) = (runtime.handle().clone(), HealthServer::new(Answers(Arc::clone(shared))));
+        let fence = shared.fence.clone();
         let thread = std::thread::Builder::new().name(format!("storage node {address}")).spawn(move || {
             // The runtime is dropped with the thread, and every connection with it.
             runtime.block_on(async move {
@@ -241,7 +254,8 @@ fn serve(address: SocketAddr, shared: &Arc<Shared>) -> (Running, SocketAddr) {
                 tokio::select! {
                     biased;
                     _ = killed => {}
-                    end = Server::builder().add_service(service).serve_with_incoming(incoming) => {
+                    end = Server::builder().add_service(service).add_optional_service(fence)
+                        .serve_with_incoming(incoming) => {
                         panic!("the storage node ended by itself: {end:?}");
                     }
                 }

@@ -10,6 +10,7 @@
 //! The adapter is `grpc`; tests bring scripted ones.
 
 mod address;
+mod fenced;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod latency;
@@ -17,13 +18,14 @@ mod traffic;
 mod words;
 
 pub use address::{DNS_PORT, InvalidAddress, NodeAddress, Place};
+pub use fenced::Fences;
 pub use latency::LatencyRecorder;
 pub use traffic::{ByName, MethodClassifier, TrafficErrors};
 pub use words::Words;
 
 use crate::{
     config::{HealthConfig, Secret},
-    core::{evidence::Evidence, prober::Via},
+    core::{evidence::Evidence, prober::Via, reports::FenceReport},
 };
 use futures_util::future::BoxFuture;
 use std::{error::Error, fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -155,6 +157,11 @@ pub trait HealthProbe: Send + Sync {
     /// may die together; default: not known, which counts as a machine of its own.
     fn host(&self) -> Option<String> {
         None
+    }
+    /// What the node's fence says of itself, within `limit`. `None`: it has none, or does not say. Default: it has none.
+    fn report(&self, limit: Duration) -> BoxFuture<'static, Option<FenceReport>> {
+        let _ = limit;
+        Box::pin(std::future::ready(None))
     }
 }
 

@@ -202,6 +202,7 @@ async fn a_supervisor_without_a_registration_answers_but_decides_nothing() {
         store: world.store.clone(),
         name: name("stranger"),
         voter,
+        behind: tokio::sync::watch::Sender::new(None).subscribe(),
         virtual_storages: None,
         memory: None,
         timeout: ms(1_000),

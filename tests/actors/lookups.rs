@@ -193,6 +193,7 @@ impl Alone {
             consensus: cells.consensus.subscribe(),
             voter: cells.voter.subscribe(),
             local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
         };
         let trust = Trust { ttl: ms(2_000), failsafe_ttl: ms(60_000) };
         let table = PrimaryTable::new(entries, trust, beliefs);
@@ -206,6 +207,7 @@ impl Alone {
             store: world.store.clone(),
             name: name("alone"),
             voter: cells.voter.subscribe(),
+            behind: cells.behind.subscribe(),
             virtual_storages: None,
             memory: Some(Arc::clone(&table)),
             timeout: ms(5_000),

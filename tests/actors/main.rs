@@ -3,6 +3,7 @@
 mod alone;
 mod drills;
 mod elections;
+mod eras;
 mod feed;
 mod guardian;
 mod health;

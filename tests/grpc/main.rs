@@ -6,6 +6,7 @@ mod balance;
 #[cfg(feature = "sqlite")]
 mod dialing;
 mod evidence;
+mod fence;
 mod hooks;
 mod nodes;
 mod ping;

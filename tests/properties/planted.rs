@@ -117,6 +117,17 @@ impl HealthStore for Flawed {
             self.inner.votes_write(voter, &batch).await
         })
     }
+    fn epochs_given(&self) -> Answer<'_, quorate::core::epoch::Given> {
+        self.inner.epochs_given()
+    }
+    fn era_raise<'a>(
+        &'a self,
+        seen: quorate::core::epoch::Era,
+        reported: Option<quorate::core::epoch::Epoch>,
+        why: &'a str,
+    ) -> Answer<'a, quorate::core::epoch::Era> {
+        self.inner.era_raise(seen, reported, why)
+    }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.inner.health_facts()
     }

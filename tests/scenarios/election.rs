@@ -178,6 +178,7 @@ async fn overlapping(lab: &Lab, voter: &Voter, expected: Is, before: Option<Stri
         store: lab.store.clone(),
         name: voter.name.clone(),
         voter: registered,
+        behind: watch::Sender::new(None).subscribe(),
         virtual_storages: None,
         memory: None,
         timeout: LIMIT,

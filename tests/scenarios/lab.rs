@@ -288,6 +288,17 @@ impl HealthStore for Watched {
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.inner.votes_write(voter, batch)
     }
+    fn epochs_given(&self) -> Answer<'_, quorate::core::epoch::Given> {
+        self.inner.epochs_given()
+    }
+    fn era_raise<'a>(
+        &'a self,
+        seen: quorate::core::epoch::Era,
+        reported: Option<quorate::core::epoch::Epoch>,
+        why: &'a str,
+    ) -> Answer<'a, quorate::core::epoch::Era> {
+        self.inner.era_raise(seen, reported, why)
+    }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         let read = self.inner.health_facts();
         let counted: BoxFuture<'_, _> = Box::pin(async move {

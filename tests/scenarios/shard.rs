@@ -65,6 +65,7 @@ impl Scene {
             repositories: lab.store.clone(),
             name: name.clone(),
             voter: registered,
+            behind: watch::Sender::new(None).subscribe(),
             nodes: BTreeMap::from([(v(), nodes.iter().map(|name| storage(name)).collect())]).into(),
             primaries: KnownPrimaries::new(name, Meter::default()),
             timeout: LIMIT,

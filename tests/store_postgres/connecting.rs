@@ -68,6 +68,7 @@ async fn an_outdated_schema_and_a_newer_one_are_named() {
         "2026-11-24-000005_changes",
         "2026-11-24-000006_penalties",
         "2026-11-24-000007_settling",
+        "2026-11-25-000008_eras",
     ];
     assert_eq!(
         kind(&url, strict.clone()).await,
@@ -111,7 +112,7 @@ async fn eight_supervisors_may_migrate_at_once() {
     }
     let client = raw(&url).await;
     let applied = client.query_one("SELECT count(*) FROM __diesel_schema_migrations", &[]).await.unwrap();
-    assert_eq!(applied.get::<_, i64>(0), 7);
+    assert_eq!(applied.get::<_, i64>(0), 8);
 }
 
 #[tokio::test]

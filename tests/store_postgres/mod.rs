@@ -4,6 +4,8 @@ mod adoption;
 mod beside_a_praefect;
 mod connecting;
 mod drills;
+#[cfg(feature = "grpc")]
+mod eras;
 mod feed;
 mod migrations;
 mod operations;

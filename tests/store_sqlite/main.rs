@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod drills;
+#[cfg(feature = "grpc")]
+mod eras;
 mod feed;
 mod opening;
 mod processes;
+#[cfg(feature = "grpc")]
+#[path = "../support/restored.rs"]
+mod restored;
 mod rules;
 mod support;
 #[path = "../support/synced.rs"]

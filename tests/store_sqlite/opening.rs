@@ -67,6 +67,7 @@ async fn without_leave_to_migrate_the_outstanding_ones_are_named() {
         "11-24-000005_changes",
         "11-24-000006_penalties",
         "11-24-000007_settling",
+        "11-25-000008_eras",
     ];
     assert_eq!(names, known.map(|name| format!("2026-{name}")));
     assert_eq!(SqliteStore::pending_migrations(&database.url(), options()).await.unwrap(), names);

@@ -79,6 +79,7 @@ impl Led {
             consensus: cells.consensus.subscribe(),
             voter: cells.voter.subscribe(),
             local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
         };
         // Long, for a machine that is busy: what is told is known at once all the same.
         let ttl = Duration::from_secs(30);
@@ -90,6 +91,7 @@ impl Led {
             store,
             name,
             voter: cells.voter.subscribe(),
+            behind: cells.behind.subscribe(),
             virtual_storages: None,
             memory: Some(table),
             timeout: LIMIT,

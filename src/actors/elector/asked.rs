@@ -7,9 +7,12 @@ use crate::{
             ClusterId, DecisionId, Incarnation, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage,
             Voter,
         },
+        lookup::Source,
+        reports::Behind,
         shard::Shard,
     },
     error::Error,
+    messages::election::PrimaryAnswer,
     store::{ElectionStore, StoreError},
 };
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -77,6 +80,20 @@ impl Places {
 /// Who proposes now. Without a registration an elector may still answer; what is due has to wait.
 pub(super) fn proposer(voter: &watch::Receiver<Option<Voter>>, name: &SupervisorName) -> Voter {
     voter.borrow().clone().unwrap_or_else(|| Voter { name: name.clone(), incarnation: Incarnation(0) })
+}
+
+/// What stands in the cell of a database that is behind its nodes.
+pub type BehindCell = watch::Receiver<Option<Behind>>;
+
+/// Nothing is elected or acknowledged while the database is behind: its next epochs were given before.
+pub(crate) fn abreast(behind: &BehindCell) -> Result<(), Error> {
+    behind.borrow().clone().map_or(Ok(()), |behind| Err(Error::DatabaseBehind(behind)))
+}
+
+/// What was found out, and whether the database that said it is behind its nodes.
+pub(super) fn found(primary: Primary, behind: &BehindCell) -> PrimaryAnswer {
+    let source = if behind.borrow().is_some() { Source::Behind } else { Source::Fresh };
+    PrimaryAnswer { source, ..PrimaryAnswer::fresh(primary) }
 }
 
 /// What spreads equals, of a lot: the lower half, which is as random as the whole.

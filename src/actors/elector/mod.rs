@@ -19,7 +19,8 @@ mod per_repository;
 mod repository;
 mod virtual_storage;
 
-pub use asked::{ConfiguredNodes, NodeNames};
+pub(crate) use asked::abreast;
+pub use asked::{BehindCell, ConfiguredNodes, NodeNames};
 pub use fixed::{FixedElector, FixedElectorConfig};
 pub use known::KnownPrimaries;
 pub use local::{LocalElector, LocalElectorConfig};

@@ -7,7 +7,7 @@
 
 use super::{
     super::primaries::{Looked, PrimaryTable},
-    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, proposer, seed},
+    asked::{BehindCell, ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, found, proposer, seed},
     repository::settle,
 };
 use crate::{
@@ -37,6 +37,9 @@ pub struct ElectorConfig {
     pub name: SupervisorName,
     /// The registration that may act, published by the HealthManager.
     pub voter: watch::Receiver<Option<Voter>>,
+    /// What nodes know that the database does not, published by the [`EraKeeper`](super::super::EraKeeper): nobody is elected
+    /// meanwhile.
+    pub behind: BehindCell,
     /// The virtual storages that are configured here; `None`: any.
     pub virtual_storages: Option<ConfiguredNodes>,
     /// What is remembered of who is primary; `None`: each question is a read.
@@ -200,10 +203,10 @@ impl ElectorConfig {
             let lot = (self.lot)();
             let decision =
                 if elects { decide(&facts, &settings, &proposer, seed(lot)) } else { standing(&facts, &settings) };
-            let settled = settle(&*self.store, &facts, &settings, proposer, lot, decision).await?;
+            let settled = settle(&*self.store, &facts, &settings, (proposer, &self.behind), lot, decision).await?;
             if let Some(primary) = settled {
                 let stands_alone = stands_alone(&facts, &settings, &primary.storage);
-                return Ok((PrimaryAnswer::fresh(primary), stands_alone));
+                return Ok((found(primary, &self.behind), stands_alone));
             }
         }
         Err(Error::Contended)

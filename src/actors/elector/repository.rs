@@ -1,6 +1,6 @@
 //! What is done about a repository once it is decided: the same, whoever decided it.
 
-use super::asked::{commit, decision_id};
+use super::asked::{BehindCell, abreast, commit, decision_id};
 use crate::{
     core::{
         election::{Decision, ElectionFacts, NoCandidate, Primary, Reason, refusals, verdicts},
@@ -18,7 +18,7 @@ pub(super) async fn settle(
     store: &dyn ElectionStore,
     facts: &ElectionFacts,
     settings: &Settings,
-    proposer: Voter,
+    (proposer, behind): (Voter, &BehindCell),
     lot: u128,
     decision: Decision,
 ) -> Result<Option<Primary>, Error> {
@@ -27,6 +27,7 @@ pub(super) async fn settle(
         Decision::NoCandidate(stands) => Err(no_candidate(stands)),
         Decision::Wait(why) => Err(Error::ElectionPending(why)),
         Decision::Elect(election) => {
+            abreast(behind)?;
             let to = Some(election.to.clone());
             let proposal = proposal(facts, settings, proposer, lot, to, election.why, &election.equals)?;
             match commit(|| store.primary_cas(&proposal)).await? {
@@ -39,6 +40,7 @@ pub(super) async fn settle(
             }
         }
         Decision::Demote { from, why } => {
+            abreast(behind)?;
             let proposal = proposal(facts, settings, proposer, lot, None, why, &[])?;
             match commit(|| store.primary_cas(&proposal)).await? {
                 CasOutcome::Won { .. } => {

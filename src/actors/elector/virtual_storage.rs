@@ -7,7 +7,10 @@
 //! probes its nodes; here the votes are written by others, and the elector only reads them.
 
 use super::{
-    asked::{ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, commit, decision_id, nodes_of, proposer},
+    asked::{
+        BehindCell, ConfiguredNodes, MAILBOX, Places, ROUNDS_MAX, abreast, commit, decision_id, found, nodes_of,
+        proposer,
+    },
     known::KnownPrimaries,
     repository::{primary, settle},
 };
@@ -42,6 +45,9 @@ pub struct VirtualStorageElectorConfig {
     pub name: SupervisorName,
     /// The registration that may act, published by the HealthManager.
     pub voter: watch::Receiver<Option<Voter>>,
+    /// What nodes know that the database does not, published by the [`EraKeeper`](super::super::EraKeeper): nobody is elected
+    /// meanwhile.
+    pub behind: BehindCell,
     /// The configured nodes; nobody else is elected.
     pub nodes: ConfiguredNodes,
     /// Whom the gauge shows and the log told.
@@ -87,7 +93,10 @@ impl Handler<GetPrimary> for VirtualStorageElector {
     type Result = ResponseFuture<Result<PrimaryAnswer, Error>>;
     fn handle(&mut self, GetPrimary { target, .. }: GetPrimary, _: &mut Context<Self>) -> Self::Result {
         let (config, places) = (Arc::clone(&self.config), self.places.clone());
-        Box::pin(async move { places.run(config.timeout, config.primary(&target)).await.map(PrimaryAnswer::fresh) })
+        Box::pin(async move {
+            let primary = places.run(config.timeout, config.primary(&target)).await?;
+            Ok(found(primary, &config.behind))
+        })
     }
 }
 
@@ -107,7 +116,9 @@ impl VirtualStorageElectorConfig {
             }
             let proposer = proposer(&self.voter, &self.name);
             let decision = follow(&facts, &shard.primary, &settings, &proposer);
-            let settled = settle(&*self.repositories, &facts, &settings, proposer, (self.lot)(), decision).await?;
+            let settled =
+                settle(&*self.repositories, &facts, &settings, (proposer, &self.behind), (self.lot)(), decision)
+                    .await?;
             if let Some(primary) = settled {
                 return Ok(primary);
             }
@@ -150,6 +161,7 @@ impl VirtualStorageElectorConfig {
                 ShardDecision::Wait(why) => return Err(Error::ElectionPending(why)),
                 ShardDecision::Count => lags = true,
                 ShardDecision::Elect(election) => {
+                    abreast(&self.behind)?;
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Elect(&election))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_elected(virtual_storage, &self.name, &election, epoch);
@@ -158,6 +170,7 @@ impl VirtualStorageElectorConfig {
                     }
                 }
                 ShardDecision::Demote { from, why } => {
+                    abreast(&self.behind)?;
                     let proposal = self.proposal(&facts, &settings, proposer, Change::Demote(why))?;
                     if let CasOutcome::Won { epoch } = commit(|| self.store.shard_cas(&proposal)).await? {
                         telemetry::shard_demoted(virtual_storage, &self.name, &from, why);

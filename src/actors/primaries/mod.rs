@@ -121,7 +121,7 @@ impl PrimaryTable {
             }
             view = self.view.load();
         }
-        if !view.is_registered() {
+        if !view.may_believe() {
             return None;
         }
         // Before the shelf is read: what it shows is no older than this.
@@ -140,21 +140,22 @@ impl PrimaryTable {
     }
 
     fn is_live(&self) -> bool {
-        self.view.load().is_registered() && matches!(self.believed(), Some((Source::Memory, _)))
+        self.view.load().may_believe() && matches!(self.believed(), Some((Source::Memory, _)))
     }
 
     fn writing(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what stands in the cells now. Another registration is another life: nothing of the former is kept.
+    /// Takes what stands in the cells now. Another registration, or a database that is found to be behind or no
+    /// longer so, is another life: nothing of the former is kept.
     fn renew(&self, writer: &mut Writer) {
         let before = self.view.load();
         if !before.is_outdated() {
             return;
         }
         let now = before.renewed();
-        let another_life = now.registered != before.registered;
+        let another_life = now.registered != before.registered || now.behind != before.behind;
         if another_life {
             self.forget_one(writer, &Scope::Everything);
         }

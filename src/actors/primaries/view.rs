@@ -9,6 +9,7 @@ use crate::core::{
     election::Primary,
     ids::{Incarnation, NodeId, Storage, VirtualStorage, Voter},
     quorum::Verdict,
+    reports::Behind,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,18 +26,22 @@ pub struct Beliefs {
     pub voter: watch::Receiver<Option<Voter>>,
     /// Who is up, as this supervisor itself sees it: what counts while the database is down.
     pub local: watch::Receiver<LocalView>,
+    /// What nodes know that the database does not: nothing is remembered, and nothing believed, while there is anything.
+    pub behind: watch::Receiver<Option<Behind>>,
 }
 
 /// What stood in the cells when they were last looked at.
 pub(super) struct View {
     cells: Beliefs,
     pub(super) registered: Option<Incarnation>,
+    pub(super) behind: bool,
     unhealthy: BTreeMap<VirtualStorage, BTreeSet<Storage>>,
 }
 
 impl View {
     pub(super) fn of(mut cells: Beliefs) -> View {
         let registered = cells.voter.borrow_and_update().as_ref().map(|voter| voter.incarnation);
+        let behind = cells.behind.borrow_and_update().is_some();
         let known = cells.consensus.borrow_and_update().clone();
         let mut unhealthy = BTreeMap::<_, BTreeSet<_>>::new();
         for (node, known) in known.iter().flat_map(|known| &known.nodes) {
@@ -44,7 +49,7 @@ impl View {
                 unhealthy.entry(node.virtual_storage.clone()).or_default().insert(node.storage.clone());
             }
         }
-        View { cells, registered, unhealthy }
+        View { cells, registered, behind, unhealthy }
     }
 
     /// What stands in the cells now.
@@ -54,12 +59,14 @@ impl View {
 
     /// Whether the cells have changed since. Cells without a writer change no more.
     pub(super) fn is_outdated(&self) -> bool {
-        self.cells.voter.has_changed().unwrap_or(false) || self.cells.consensus.has_changed().unwrap_or(false)
+        self.cells.voter.has_changed().unwrap_or(false)
+            || self.cells.consensus.has_changed().unwrap_or(false)
+            || self.cells.behind.has_changed().unwrap_or(false)
     }
 
-    /// Whether there is a registration, and somebody who would say if that ended.
-    pub(super) fn is_registered(&self) -> bool {
-        self.registered.is_some() && self.cells.voter.has_changed().is_ok()
+    /// Whether there is a registration, and somebody who would say if that ended, on a database that is not behind.
+    pub(super) fn may_believe(&self) -> bool {
+        self.registered.is_some() && !self.behind && self.cells.voter.has_changed().is_ok()
     }
 
     pub(super) fn holds_unhealthy(&self, primary: &Primary) -> bool {

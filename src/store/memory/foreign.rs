@@ -3,7 +3,7 @@
 use super::{MemoryStore, state::Vote};
 use crate::core::{
     consensus::Opinion,
-    epoch::{Epoch, Generation},
+    epoch::{Epoch, Generation, Given},
     ids::{Incarnation, NodeId, RepositoryId, Storage, SupervisorName, VirtualStorage},
     recusal::Distrust,
     time::{Age, micros},
@@ -45,6 +45,12 @@ impl MemoryStore {
             seen_age: vote.seen_at.map(|stamp| state.age(stamp)),
         };
         state.votes.iter().map(row).collect()
+    }
+
+    /// Sets era and last number of its epochs, as if a backup had been put in the place of this database. Rows stay:
+    /// what they say is then what an older one would say of primaries that did not change since.
+    pub fn set_back_epochs(&self, to: Given) {
+        self.locked().set_back(to);
     }
 
     /// A Praefect's vote: it tried the node, and last reached it, so long ago; `None` is never.

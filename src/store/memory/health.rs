@@ -6,7 +6,7 @@ use super::{
 };
 use crate::core::{
     consensus::{HealthFacts, Opinion},
-    epoch::Revision,
+    epoch::{Epoch, Era, Given, Revision},
     ids::{Incarnation, NodeId, SupervisorName, Voter},
     penalty::Penalty,
     recusal::Distrust,
@@ -135,6 +135,16 @@ impl HealthStore for MemoryStore {
             state.votes_moved |= changed > 0;
             VotesWritten::Written { changed }
         })
+    }
+
+    fn epochs_given(&self) -> Answer<'_, Given> {
+        self.call(StoreOp::EpochsGiven, |state| {
+            state.noticed_replacement();
+            state.given()
+        })
+    }
+    fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, _: &'a str) -> Answer<'a, Era> {
+        self.call(StoreOp::EraRaise, move |state| state.raise_era(seen, reported))
     }
 
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {

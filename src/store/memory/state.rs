@@ -4,7 +4,7 @@ use super::{Activity, feed::Feed};
 use crate::core::{
     consensus::{Opinion, SupervisorRow, VoteRow},
     election::{ElectionFacts, Fence, ReplicaFacts, StorageAttributes},
-    epoch::{Epoch, Era, FactsVersion, Generation, Revision},
+    epoch::{Epoch, Era, FactsVersion, Generation, Given, Revision},
     ids::{
         ClusterId, DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName,
         VirtualStorage,
@@ -14,7 +14,7 @@ use crate::core::{
     settings::{Profile, Settings},
     time::{Age, DatabaseTime},
 };
-use crate::store::{Current, ElectionSnapshot, Refused, StoreOp, StoredSettings};
+use crate::store::{self, Current, ElectionSnapshot, Refused, StoreOp, StoredSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything a database would hold. Stamps are microseconds of the store's clock.
@@ -223,6 +223,26 @@ impl State {
             Ok(epoch) => epoch,
             Err(error) => unreachable!("both counters start at 1 and grow by one: {error}"),
         }
+    }
+
+    pub(super) fn given(&self) -> Given {
+        Given { era: self.era(), number: self.epochs }
+    }
+
+    /// An older backup in the place of this database, as far as its epochs go.
+    pub(super) fn set_back(&mut self, to: Given) {
+        (self.era, self.epochs) = (to.era.0, to.number);
+    }
+
+    /// Its time is no calendar's, and nothing of it is ever restored: an era above the known ones will do.
+    pub(super) fn raise_era(&mut self, seen: Era, reported: Option<Epoch>) -> Era {
+        if self.era() == seen {
+            let known = reported.map_or(seen, |reported| reported.era().max(seen));
+            self.era = known.0.saturating_add(1);
+            self.feed.add(store::Change::everything(store::ChangeKind::Primaries));
+            self.touched(1);
+        }
+        self.era()
     }
 
     /// A replaced database raises its era the first time anybody notices, as the SQL stores do.

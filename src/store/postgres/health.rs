@@ -3,6 +3,7 @@
 use super::{PostgresStore, json};
 use crate::core::{
     consensus::Opinion,
+    epoch::{Epoch, Era, Given},
     ids::{NodeId, Voter},
     recusal::Distrust,
     settings::Settings,
@@ -191,6 +192,15 @@ impl HealthStore for PostgresStore {
                 .text(json(op, &votes)?);
             self.document(op, call).await
         })
+    }
+
+    fn epochs_given(&self) -> Answer<'_, Given> {
+        Box::pin(self.document(StoreOp::EpochsGiven, Statement::new("SELECT quorate_epochs_given()::text AS document")))
+    }
+    fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era> {
+        let call = Statement::new("SELECT quorate_era_raise($1, $2, $3)::text AS document").bigint(seen.0);
+        let call = call.optional_bigint(reported.map(Epoch::to_i64)).text(why);
+        Box::pin(self.document(StoreOp::EraRaise, call))
     }
 
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {

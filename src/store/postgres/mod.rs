@@ -201,6 +201,8 @@ impl PostgresStore {
             | StoreOp::PenaltyLift
             | StoreOp::NodesWatch
             | StoreOp::VotesWrite
+            | StoreOp::EpochsGiven
+            | StoreOp::EraRaise
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect
             | StoreOp::Migrate

@@ -1,14 +1,14 @@
 //! Settings, supervisors and votes.
 
 use super::{
-    SqliteStore,
+    SqliteStore, eras,
     error::Failure,
     query::{Notice, Statement, document, encode, execute, missing, notice, now, optional, settings, truth},
 };
 use crate::{
     core::{
         consensus::Opinion,
-        epoch::Revision,
+        epoch::{Epoch, Era, Given, Revision},
         ids::{Incarnation, NodeId, Voter},
         recusal::Distrust,
         settings::{Settings, WithoutCandidate},
@@ -452,6 +452,15 @@ impl HealthStore for SqliteStore {
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         let (voter, batch) = (voter.clone(), batch.clone());
         self.write(StoreOp::VotesWrite, move |connection| write_votes(connection, &voter, &batch))
+    }
+
+    fn epochs_given(&self) -> Answer<'_, Given> {
+        let op = StoreOp::EpochsGiven;
+        self.read(op, move |connection| document(connection, op, Statement::new(eras::GIVEN)))
+    }
+    fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era> {
+        let why = why.to_owned();
+        self.write(StoreOp::EraRaise, move |connection| eras::raise(connection, seen, reported, &why))
     }
 
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {

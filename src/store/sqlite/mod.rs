@@ -12,6 +12,7 @@
 mod census;
 mod connect;
 mod election;
+mod eras;
 mod error;
 mod feed;
 mod filesystem;

@@ -17,6 +17,7 @@ pub mod authoritative;
 pub mod cas;
 pub mod census;
 pub mod changes;
+pub mod eras;
 pub mod facts;
 pub mod fences;
 pub mod foreign;
@@ -115,6 +116,9 @@ stories! {
         two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read;
     lookups: whatever_unfits_a_primary_is_told, what_leaves_a_primary_fit_is_told_to_nobody,
         d15_what_an_operator_does_to_a_primary_is_told;
+    eras: what_was_given_is_the_last_epoch, d13_an_era_is_above_all_that_is_known,
+        d13_two_who_repair_at_one_time_begin_one_era,
+        d13_a_new_era_is_told_and_leaves_the_decisions_of_the_old_one_behind;
     history: newest_first_and_no_more_than_asked, it_says_who_and_why, a_creation_is_in_it, an_operator_is_in_it;
 }
 

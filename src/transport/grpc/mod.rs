@@ -24,6 +24,7 @@ mod classify;
 mod codec;
 mod connection;
 mod connector;
+mod fence;
 mod handshake;
 mod hook;
 mod pace;
@@ -49,6 +50,7 @@ use crate::{
     core::{
         evidence::{Evidence, Hard, Misconfigured, Soft},
         prober::Via,
+        reports::FenceReport,
         watching::Word,
     },
 };
@@ -57,6 +59,7 @@ use balance::RoundRobin;
 use classify::Failure;
 use connection::{Route, Shared};
 use connector::{Connector, Pin};
+use fence::Offers;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use handshake::Handshake;
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -246,7 +249,7 @@ impl Transport for GrpcTransport {
         let traffic = TrafficErrors::default();
         let track = TrackErrors::new(traffic.clone(), Arc::clone(&self.classifier));
         let (kept, connection) = watch::channel(track.layer(dialer.kept()));
-        let probe = Arc::new(GrpcProbe(Arc::new(Inner { dialer, track, kept })));
+        let probe = Arc::new(GrpcProbe(Arc::new(Inner { dialer, track, kept, fence: Offers::default() })));
         Ok(Link { probe, connection, traffic })
     }
 
@@ -261,6 +264,7 @@ struct Inner {
     dialer: Dialer,
     track: TrackErrors,
     kept: watch::Sender<NodeChannel>,
+    fence: Offers,
 }
 
 impl HealthProbe for GrpcProbe {
@@ -280,6 +284,8 @@ impl HealthProbe for GrpcProbe {
                 Err(_) => Evidence::Soft(Soft::Timeout),
             };
             if evidence != Evidence::Serving {
+                // Whoever answers next may be another process, with a fence.
+                inner.fence.ask_again();
                 tracing::debug!(evidence = evidence.as_str(), "failed checking node health");
             }
             evidence
@@ -288,11 +294,20 @@ impl HealthProbe for GrpcProbe {
     }
 
     fn reconnect(&self) {
+        self.0.fence.ask_again();
         self.0.kept.send_replace(self.0.track.layer(self.0.dialer.kept()));
     }
 
     fn host(&self) -> Option<String> {
         self.0.dialer.connector.host()
+    }
+
+    fn report(&self, limit: Duration) -> BoxFuture<'static, Option<FenceReport>> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            let connection = inner.kept.borrow().get_ref().clone();
+            inner.fence.report(connection, limit).await
+        })
     }
 
     fn watch(&self) -> Words {
