@@ -33,11 +33,13 @@ use quorate::{
             SupervisorName, VirtualStorage, Voter,
         },
         lookup::{Freshness, Source, Trust},
-        monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Worry, WrittenBatch},
+        monitor::{HeartbeatReply, Monitor, RegisterReply, SettingsInForce, Suspicion, Worry, WrittenBatch},
+        patience::{Patience, RESTART_PACE},
         penalty::Penalties,
         prober::{Effect, Input, Prober, Via},
         quorum::{QuorumPolicy, Tally, Verdict},
         recusal::{Distrust, Hold, Limits, Recusal},
+        round_trips::RoundTrips,
         settings::{Profile, Settings, WithoutCandidate},
         shard::Shard,
         time::{Age, DatabaseTime, Timestamp},
@@ -55,7 +57,7 @@ use quorate::{
         election::{GetPrimary, GetShard, PrimaryAnswer},
         health::{
             CheckHealth, GetHealthyNodes, GetNodeHealth, HealthyNodes, NodeHealth, NodeReport, ProbeNow, RoundReport,
-            RunRound, Tick,
+            RunRound, Suspected, Tick,
         },
     },
     store::{

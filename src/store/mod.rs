@@ -39,6 +39,7 @@ use crate::core::{
     election::Fence,
     epoch::{Epoch, FactsVersion, Generation},
     ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+    monitor::Suspicion,
     recusal::Distrust,
     settings::Settings,
     time::DatabaseTime,
@@ -78,6 +79,13 @@ pub trait HealthStore: Send + Sync {
     fn nodes_watch<'a>(&'a self, voter: &'a Voter, nodes: &'a [NodeId]) -> Answer<'a, bool>;
     /// Stores votes. A vote of an older incarnation, or of an older batch of the same one, changes nothing.
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten>;
+    /// Tells whoever listens at this moment ([`ChangeFeed::listen`]), and nobody later, that these nodes missed a probe:
+    /// stores nothing, changes nothing, and names that do not fit are left out. `false`: this database cannot speak first,
+    /// and nobody was told; so it is unless a store says otherwise.
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        let _ = suspicion;
+        Box::pin(std::future::ready(Ok(false)))
+    }
     /// Everybody's votes and heartbeats, and the settings, in one snapshot.
     fn health_facts(&self) -> Answer<'_, HealthSnapshot>;
 }

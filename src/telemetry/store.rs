@@ -6,6 +6,7 @@ use crate::{
         election::{Fence, Reason},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        monitor::Suspicion,
         recusal::Distrust,
         settings::Settings,
         time::DatabaseTime,
@@ -109,6 +110,9 @@ impl HealthStore for MeteredStore {
     }
     fn votes_write<'a>(&'a self, voter: &'a Voter, batch: &'a VoteBatch) -> Answer<'a, VotesWritten> {
         self.timed(StoreOp::VotesWrite, self.inner.votes_write(voter, batch))
+    }
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        self.timed(StoreOp::SuspicionTell, self.inner.suspicion_tell(suspicion))
     }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.timed(StoreOp::HealthFacts, self.inner.health_facts())

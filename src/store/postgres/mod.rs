@@ -201,6 +201,7 @@ impl PostgresStore {
             | StoreOp::PenaltyLift
             | StoreOp::NodesWatch
             | StoreOp::VotesWrite
+            | StoreOp::SuspicionTell
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect
             | StoreOp::Migrate
