@@ -11,6 +11,7 @@ mod manager;
 mod mocks;
 mod nodes;
 mod notifier;
+mod outages;
 mod recusal;
 mod reload;
 mod replacing;

@@ -6,6 +6,7 @@ mod feed;
 mod opening;
 mod processes;
 mod rules;
+mod supervisors;
 mod support;
 #[path = "../support/synced.rs"]
 mod synced;
