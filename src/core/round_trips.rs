@@ -1,7 +1,7 @@
 //! How long a node takes to answer, and so how long to wait for it.
 //!
 //! The estimate is TCP's (RFC 6298, after Jacobson 1988): a smoothed round trip and a smoothed deviation, of gains 1/8 and
-//! 1/4; an answer is due after the first plus four times the second. A probe is given [`MARGIN`] times that, within a floor
+//! 1/4; an answer is due after the first plus four times the second. A probe is given twice that, within a floor
 //! and a ceiling. And Karn's rule: after a miss the estimate is not believed until a probe that was given all of the time
 //! measured anew. Else round trips that rose above the timeout would never be learned of, for nothing that is missed is
 //! measured.
