@@ -88,7 +88,7 @@ async fn story() -> Result<(), Box<dyn Error>> {
         node: node.clone(),
         probe: Arc::new(scripted.clone()),
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
-        timeout: Duration::from_millis(300),
+        patience: Duration::from_millis(300).into(),
         interval: None,
         bootstrap_interval: Duration::from_millis(100),
         watch: false,

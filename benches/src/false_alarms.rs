@@ -12,6 +12,7 @@ use quorate::{
     core::{
         consensus::Opinion,
         evidence::{Evidence, Soft},
+        patience::Patience,
         prober::{Effect, Input, Prober},
         time::Timestamp,
         window::Thresholds,
@@ -41,8 +42,8 @@ const LATE_WITHIN: Us = 2 * SECOND;
 pub struct Model {
     /// How a supervisor looks: the profile's values.
     pub thresholds: Thresholds,
-    /// One probe's.
-    pub timeout: Duration,
+    /// See there.
+    pub patience: Patience,
     /// Between two probes; jittered by a tenth.
     pub interval: Duration,
     /// Stalls of one supervisor in an hour, of 20 ms to 10 s.
@@ -61,7 +62,7 @@ impl Model {
     pub fn of(health: &HealthConfig, node_stall_max: Duration) -> Model {
         Model {
             thresholds: health.thresholds,
-            timeout: health.timeout,
+            patience: health.patience(),
             interval: health.interval,
             supervisor_stalls: 6.0,
             node_stalls: 6.0,
@@ -191,6 +192,11 @@ impl Eye<'_> {
             return due;
         }
         let interval = self.model.interval.as_micros() as Us;
+        // Those may be passed over that would be given no less time if they were carried out.
+        let Patience { timeout_floor, timeout, .. } = self.model.patience;
+        if self.prober.timeout() > timeout_floor.min(timeout) {
+            return due;
+        }
         let stalled = [self.own, self.node].map(|stalls| stalls.next(due).map_or(Us::MAX, |(from, _)| from));
         let clear = stalled.into_iter().min().unwrap_or(Us::MAX).saturating_sub(due) / interval;
         let lucky = (1.0 - self.rng.f64()).ln() / (1.0 - LOST - LATE).ln();
@@ -269,7 +275,7 @@ pub fn simulate(model: &Model, seed: u64, hours: u64) -> Alarms {
     let mut edges = Vec::new();
     for _ in 0..SUPERVISORS {
         let own = Stalls::draw(&mut rng, hours, model.supervisor_stalls, 10 * SECOND).and(&machine);
-        let mut prober = Prober::new(model.thresholds, model.timeout, None);
+        let mut prober = Prober::new(model.thresholds, model.patience, None);
         // What a probe says of a node that nobody knows is no false alarm.
         for turn in 0..u64::from(model.thresholds.window) {
             prober.round(at(turn), Evidence::Serving);

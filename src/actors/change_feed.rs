@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::FeedConfig,
     core::synced::Scope,
-    messages::health::VotesChanged,
+    messages::health::{Suspected, VotesChanged},
     store::{Change, ChangeFeed, ChangeKind, FeedPosition, Listener, StoreError},
     telemetry,
 };
@@ -51,6 +51,8 @@ pub struct FollowerConfig {
     pub connect: Duration,
     /// Who reads votes again when they changed.
     pub votes: Relay<VotesChanged>,
+    /// Who looks at nodes that missed somebody's probe.
+    pub suspicions: Relay<Suspected>,
 }
 
 impl FollowerConfig {
@@ -59,8 +61,8 @@ impl FollowerConfig {
     #[must_use]
     pub fn new(feed: Arc<dyn ChangeFeed>, table: Arc<SyncedTable>) -> Self {
         let FeedConfig { ttl, check, poll, .. } = FeedConfig::default();
-        let (primaries, votes) = (None, Relay::vacant());
-        Self { feed, table, primaries, ttl, check, poll, connect: Duration::from_secs(5), votes }
+        let (primaries, votes, suspicions) = (None, Relay::vacant(), Relay::vacant());
+        Self { feed, table, primaries, ttl, check, poll, connect: Duration::from_secs(5), votes, suspicions }
     }
 }
 
@@ -125,13 +127,17 @@ impl FollowerConfig {
                 Either::Right((told, _)) => Some(told),
             };
             match next {
-                Some(Ok(changes)) => self.heed(changes),
+                Some(Ok(changes)) => {
+                    self.heed(changes);
+                    self.heed_suspicions(&mut *listener);
+                }
                 Some(Err(error)) => return error,
                 None => {
                     let asked = Instant::now();
                     match timeout(self.ttl, listener.check()).await {
                         Ok(Ok(changes)) => {
                             self.heed(changes);
+                            self.heed_suspicions(&mut *listener);
                             self.proven(asked);
                         }
                         Ok(Err(error)) => return error,
@@ -155,6 +161,13 @@ impl FollowerConfig {
         // A repository that goes, or is renamed, tells of its primary too.
         let concerned = |change: &Change| matches!(change.kind, ChangeKind::Primaries | ChangeKind::Replicas);
         self.table.forget(changes.into_iter().filter(concerned).map(|change| change.scope));
+    }
+
+    /// Hands on what was heard of nodes that missed a probe. What does not fit was only a hint.
+    fn heed_suspicions(&self, listener: &mut dyn Listener) {
+        for suspicion in listener.suspicions() {
+            self.suspicions.try_send(Suspected(suspicion));
+        }
     }
 
     /// All that is remembered, of either kind.

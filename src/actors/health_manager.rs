@@ -22,7 +22,9 @@ use crate::{
     messages::{
         consensus::GetHealthConsensus,
         control::Leave,
-        health::{GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Tick, VotesChanged},
+        health::{
+            GetHealthyNodes, HealthyNodes, NodeReport, ProbeNow, RoundReport, RunRound, Suspected, Tick, VotesChanged,
+        },
     },
     store::{HealthStore, Heartbeat, Registered, Registration, StoreError, VoteBatch, VotesWritten},
     telemetry::{self, Meter},
@@ -193,6 +195,13 @@ impl HealthManager {
                 for node in self.config.nodes.iter().filter(|watched| nodes.contains(&watched.node)) {
                     node.probe.try_send(ProbeNow);
                 }
+            }
+            Effect::TellSuspicion(suspicion) => {
+                let patience = self.config.store_timeout;
+                // A hint that nobody hears costs the time until the others look by themselves.
+                let telling = async move { timeout(patience, store.suspicion_tell(&suspicion)).await };
+                let told = telling.into_actor(self);
+                ctx.spawn(told.map(|_, this: &mut Self, ctx| this.feed(Input::SuspicionTold, ctx)));
             }
             Effect::Penalise { node, seen, lasting } => {
                 let patience = self.config.store_timeout;
@@ -402,6 +411,13 @@ impl Handler<VotesChanged> for HealthManager {
     type Result = ();
     fn handle(&mut self, _: VotesChanged, ctx: &mut Context<Self>) {
         self.feed(Input::VotesChanged, ctx);
+    }
+}
+
+impl Handler<Suspected> for HealthManager {
+    type Result = ();
+    fn handle(&mut self, Suspected(suspicion): Suspected, ctx: &mut Context<Self>) {
+        self.feed(Input::Suspected(suspicion), ctx);
     }
 }
 

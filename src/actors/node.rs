@@ -11,6 +11,7 @@ use crate::{
         error_tracker::{ErrorLimits, Traffic},
         evidence::Evidence,
         ids::NodeId,
+        patience::Patience,
         prober::{Effect, Input, Prober, Via},
         watching::Word,
         window::Thresholds,
@@ -41,8 +42,8 @@ pub struct NodeSpec {
     pub probe: Arc<dyn HealthProbe>,
     /// When it is down, and when up again.
     pub thresholds: Thresholds,
-    /// How long one probe may take.
-    pub timeout: Duration,
+    /// How long one probe may take, and a restart. In a round each probe has the whole of it.
+    pub patience: Patience,
     /// Time between two probes, jittered by a tenth; `None`: only [`ProbeNow`] and [`RunRound`] probe.
     pub interval: Option<Duration>,
     /// Time between two probes while nothing is known of the node yet, if that is shorter.
@@ -73,6 +74,8 @@ pub struct NodeActor {
     round_open: Option<u64>,
     checks: Vec<oneshot::Sender<Evidence>>,
     timer: Option<SpawnHandle>,
+    /// Waits to look again at a node that may be restarting.
+    looking: Option<SpawnHandle>,
     /// Waits for traffic that failed.
     traffic: Option<SpawnHandle>,
     /// Waits for what the node says by itself.
@@ -83,7 +86,7 @@ impl NodeActor {
     /// A node that was never seen, or whose actor died.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let prober = Prober::new(spec.thresholds, spec.timeout, spec.errors);
+        let prober = Prober::new(spec.thresholds, spec.patience, spec.errors);
         let prober = prober.watching(spec.watch).resumed(spec.cell.trips());
         Self {
             spec,
@@ -93,6 +96,7 @@ impl NodeActor {
             round_open: None,
             checks: Vec::new(),
             timer: None,
+            looking: None,
             traffic: None,
             listening: None,
         }
@@ -126,6 +130,12 @@ impl NodeActor {
                 self.hear(number, self.spec.probe.watch(), Duration::ZERO, ctx);
             }
             Effect::Unwatch => self.hush(),
+            Effect::LookAgain { after } => {
+                if let Some(waiting) = self.looking.take() {
+                    ctx.cancel_future(waiting);
+                }
+                self.looking = Some(ctx.run_later(after, |this, ctx| this.feed(Input::Due, ctx)));
+            }
         }
     }
 
@@ -226,7 +236,7 @@ impl NodeActor {
     fn probe_for(&mut self, round: u64, ctx: &mut Context<Self>) {
         self.round_open = Some(round);
         let asked = Arc::clone(&self.spec.probe);
-        self.probe(Via::Kept, self.spec.timeout, ctx, move |this, evidence, _| {
+        self.probe(Via::Kept, self.spec.patience.timeout, ctx, move |this, evidence, _| {
             // What a node's former address says is nothing about the node.
             if !Arc::ptr_eq(&asked, &this.spec.probe) {
                 return;
@@ -318,7 +328,7 @@ impl Handler<Reconfigure<NodeSpec>> for NodeActor {
     fn handle(&mut self, Reconfigure(spec): Reconfigure<NodeSpec>, ctx: &mut Context<Self>) {
         let before = std::mem::replace(&mut self.spec, spec);
         let moved = !Arc::ptr_eq(&before.probe, &self.spec.probe);
-        self.prober.reconfigure(self.spec.thresholds, self.spec.timeout, self.spec.errors, moved);
+        self.prober.reconfigure(self.spec.thresholds, self.spec.patience, self.spec.errors, moved);
         if self.prober.rewatch(self.spec.cell.clock.now(), self.spec.watch, moved) {
             self.hush();
         }

@@ -30,6 +30,7 @@ pub use secret::Secret;
 use crate::core::{
     error_tracker::ErrorLimits,
     ids::{NodeId, Storage, SupervisorName, VirtualStorage},
+    patience::Patience,
     recusal::Limits,
     settings::{Profile, Settings},
     window::Thresholds,
@@ -80,6 +81,13 @@ pub struct HealthConfig {
     pub bootstrap_interval: Duration,
     /// How long one probe may take. Default 300 ms (`lan` 100 ms, `praefect` 1 s for a whole round).
     pub timeout: Duration,
+    /// The shortest time that the first look at a node is given, if it has answered faster than that so far: twice what is
+    /// usual for its answers, never more than `timeout`. What follows a miss always has the whole `timeout`. Default none:
+    /// the first look has it, too, for round trips do not tell how long a node may pause and still be well.
+    pub timeout_floor: Option<Duration>,
+    /// How long a node whose port is closed may take to come back before it is voted down. Default 0: it is down at once.
+    /// Below `voter_ttl`.
+    pub restart_grace: Duration,
     /// Misses in a row that make a node down, successes in a row that bring it back, and those that a node without an
     /// opinion needs. Default 3, 3, 1 of 10 (`lan` 2, 3, 1 of 10; `praefect` the last check only). Praefect's old
     /// manager wanted [`Thresholds::LAST_THREE`].
@@ -115,6 +123,13 @@ pub struct HealthConfig {
 }
 
 impl HealthConfig {
+    /// How long a node is waited for: for an answer, and for a restart.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        let Self { timeout, restart_grace, .. } = *self;
+        Patience { timeout, timeout_floor: self.timeout_floor.unwrap_or(timeout), restart_grace }
+    }
+
     /// When a supervisor that probes like this abstains.
     #[must_use]
     pub fn recusal(&self) -> Limits {
@@ -263,6 +278,8 @@ impl Config {
                 interval,
                 bootstrap_interval: if profile == Profile::Praefect { interval } else { ms(100) },
                 timeout,
+                timeout_floor: None,
+                restart_grace: Duration::ZERO,
                 thresholds: Thresholds { fall, rise, first: 1, window },
                 watch: profile != Profile::Praefect,
                 stall_limit: if profile == Profile::Lan { ms(100) } else { ms(250) },

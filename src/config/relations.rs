@@ -103,6 +103,13 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
             "a silent node must be voted down before its watcher could be",
         );
         below(
+            "health.restart_grace",
+            health.restart_grace,
+            "consensus.voter_ttl",
+            settings.voter_ttl,
+            "a dead node must be voted down before its watcher could be",
+        );
+        below(
             "health.stall_limit",
             health.stall_limit,
             "consensus.voter_ttl",
@@ -116,6 +123,10 @@ fn times(config: &Config, found: &mut Vec<Problem>) {
             settings.vote_ttl,
             "a node must be looked at before its vote is retracted",
         );
+    }
+    if let Some(floor) = health.timeout_floor.filter(|floor| *floor > health.timeout) {
+        let what = format!("{floor:?} must not be above health.timeout = {:?}: that is the ceiling", health.timeout);
+        found.push(Problem::new("health.timeout_floor", what));
     }
     let thresholds = &health.thresholds;
     for (key, value) in

@@ -218,6 +218,26 @@ pub(super) const FILE: &[Key<Draft>] = &[
     )
     .live(),
     Whole::new(
+        "health.timeout_floor",
+        MaybeTime(|draft| &mut draft.config.health.timeout_floor, 1, HOUR),
+        "The shortest time that the first look at a node is given, however fast it has answered so far: twice what is usual \
+         for it, between this and `timeout`. A miss is then noticed and told sooner; what follows it always has the whole \
+         `timeout`. Each pause of a node that is longer becomes a miss, and below some 250ms each lost packet does.",
+    )
+    .otherwise("`timeout`: nothing adapts")
+    .live()
+    .not_in_rounds(),
+    Whole::new(
+        "health.restart_grace",
+        Time(|draft| &mut draft.config.health.restart_grace, 0, HOUR),
+        "How long a node whose port is closed may take to come back before it is voted down, for those who restart nodes \
+         without draining them; a real death is acted on that much later. One that says that it does not serve, or whose \
+         real traffic fails too often, is not waited for. Below `consensus.voter_ttl`.",
+    )
+    .otherwise("`0s`: it is down at once")
+    .live()
+    .not_in_rounds(),
+    Whole::new(
         "health.fall",
         Number(|draft| &mut draft.config.health.thresholds.fall, 1, 1_000),
         "Misses in a row that make a node down. A refused connection needs no second one.",

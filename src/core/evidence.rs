@@ -42,6 +42,17 @@ pub enum Hard {
     ServiceUnknown,
 }
 
+impl Hard {
+    /// Whether nobody was there to say it, so that it may be a restart.
+    #[must_use]
+    pub fn is_gone(self) -> bool {
+        match self {
+            Hard::Refused | Hard::Reset => true,
+            Hard::NotServing | Hard::ServiceUnknown => false,
+        }
+    }
+}
+
 /// Evidence by silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

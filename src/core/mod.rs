@@ -5,7 +5,7 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`window`], [`evidence`], [`error_tracker`], [`watching`], [`prober`] | what one supervisor thinks of one node |
+//! | [`window`], [`evidence`], [`error_tracker`], [`watching`], [`patience`], [`round_trips`], [`prober`] | what one supervisor thinks of one node |
 //! | [`quorum`], [`consensus`] | what the quorum thinks of it |
 //! | [`monitor`] | when a supervisor registers, votes, reads and publishes |
 //! | [`election`] | who may be primary |
@@ -29,11 +29,13 @@ pub mod flights;
 pub mod ids;
 pub mod lookup;
 pub mod monitor;
+pub mod patience;
 pub mod penalty;
 pub mod prober;
 pub mod quorum;
 pub mod recusal;
 pub mod reports;
+pub mod round_trips;
 pub mod settings;
 pub mod settling;
 pub mod shard;

@@ -3,7 +3,7 @@
 //! One probe is in flight at most; every answer carries its number, and an answer nobody waits for is dropped here.
 //! Hard evidence is confirmed once on a fresh connection: a connection dropped while the port stays open is survived,
 //! a refused port is a death at once. A miss is retried at once on a second connection, so that silence costs
-//! `fall` timeouts and not `fall` intervals.
+//! `fall` timeouts and not `fall` intervals. How long is waited, for an answer and for a restart, is [`Patience`]'s.
 //!
 //! What the node says by itself, over a stream that it keeps open, arrives here too. Hard evidence of that kind is
 //! confirmed like any other, at once and whatever else is under way; that it serves again is only a reason to look. A
@@ -12,10 +12,16 @@
 //! Real traffic may overrule the window: while its errors keep the node out it is down, whatever probes say. The window
 //! is kept all the same, so that the node is what probes found it to be once it is let back.
 
+mod io;
+
+pub use io::{Effect, Input, Via};
+
 use super::{
     consensus::Opinion,
     error_tracker::{ErrorLimits, ErrorTracker, Traffic, TrafficHealth, Trips},
     evidence::{Evidence, Hard, Misconfigured, Ours},
+    patience::{Patience, Restart},
+    round_trips::RoundTrips,
     time::Timestamp,
     watching::{Watching, Word},
     window::{HealthWindow, Thresholds},
@@ -24,76 +30,6 @@ use std::time::Duration;
 
 /// An answer handled later than its timeout plus this says more about us than about the node.
 pub const STALL_TOLERANCE: Duration = Duration::from_millis(50);
-
-/// Over which connection to probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Via {
-    /// The kept one, over which real traffic goes.
-    Kept,
-    /// A new one to the same address.
-    Fresh,
-}
-
-/// What happens to a prober.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// A probe is due.
-    Due,
-    /// A probe ended.
-    Answer {
-        /// Its number.
-        number: u64,
-        /// What it says.
-        evidence: Evidence,
-    },
-    /// The node said something by itself.
-    Heard {
-        /// The number of the stream.
-        number: u64,
-        /// What it says.
-        word: Word,
-        /// Drawn at random; spreads the next stream's opening.
-        lot: u8,
-    },
-    /// Real calls failed.
-    TrafficFailed {
-        /// So many reads.
-        reads: u32,
-        /// So many writes.
-        writes: u32,
-    },
-}
-
-/// What a prober wants done.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Probe the node and feed the answer back.
-    Probe {
-        /// The probe's number.
-        number: u64,
-        /// Over which connection.
-        via: Via,
-        /// When to give up.
-        timeout: Duration,
-    },
-    /// Tell what this supervisor thinks of the node now.
-    Report {
-        /// The opinion.
-        opinion: Opinion,
-        /// What the last probe said, or [`Evidence::ErrorRate`] if real traffic speaks against a node that serves.
-        evidence: Evidence,
-    },
-    /// Replace the kept connection: a half-open one never heals by itself. A watch that goes over it is over.
-    Reconnect,
-    /// Open a stream of what the node says by itself, over the kept connection, and feed back each word.
-    Watch {
-        /// The stream's number.
-        number: u64,
-    },
-    /// Close the stream: the node is gone, or so it seems, and one that stops politely would wait for us.
-    Unwatch,
-}
 
 /// Why the probe in flight was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +44,7 @@ struct InFlight {
     number: u64,
     started: Timestamp,
     purpose: Purpose,
+    timeout: Duration,
 }
 
 /// The prober of one node.
@@ -115,21 +52,32 @@ struct InFlight {
 pub struct Prober {
     window: HealthWindow,
     thresholds: Thresholds,
-    timeout: Duration,
+    patience: Patience,
     next: u64,
     in_flight: Option<InFlight>,
     timeouts: u32,
     tracker: Option<ErrorTracker>,
     watching: Watching,
+    round_trips: RoundTrips,
+    restart: Restart,
 }
 
 impl Prober {
-    /// A prober that has seen nothing yet. `timeout` is one probe's; without `limits` failing traffic says nothing.
+    /// A prober that has seen nothing yet. A mere time is each probe's; without `limits` failing traffic says nothing.
     #[must_use]
-    pub fn new(thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>) -> Self {
-        let (window, tracker) = (HealthWindow::new(thresholds), limits.map(ErrorTracker::new));
-        let watching = Watching::new(false);
-        Self { window, thresholds, timeout, next: 1, in_flight: None, timeouts: 0, tracker, watching }
+    pub fn new(thresholds: Thresholds, patience: impl Into<Patience>, limits: Option<ErrorLimits>) -> Self {
+        Self {
+            window: HealthWindow::new(thresholds),
+            thresholds,
+            patience: patience.into(),
+            next: 1,
+            in_flight: None,
+            timeouts: 0,
+            tracker: limits.map(ErrorTracker::new),
+            watching: Watching::new(false),
+            round_trips: RoundTrips::default(),
+            restart: Restart::default(),
+        }
     }
 
     /// The same, listening to what the node says by itself. Default not.
@@ -197,17 +145,30 @@ impl Prober {
         (self.opinion(), self.shown(evidence))
     }
 
-    /// Takes other thresholds, another timeout and other limits. What is known of the node stays, but under other limits
+    /// How long the next probe over the kept connection may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.round_trips.timeout(self.patience.timeout_floor, self.patience.timeout)
+    }
+
+    /// Takes other thresholds, another patience and other limits. What is known of the node stays, but under other limits
     /// errors are counted afresh. If it `moved` to another address, nothing seen at the old one counts any more towards a
     /// change of mind, and an answer from there is dropped.
-    pub fn reconfigure(&mut self, thresholds: Thresholds, timeout: Duration, limits: Option<ErrorLimits>, moved: bool) {
-        (self.thresholds, self.timeout) = (thresholds, timeout);
+    pub fn reconfigure(
+        &mut self,
+        thresholds: Thresholds,
+        patience: impl Into<Patience>,
+        limits: Option<ErrorLimits>,
+        moved: bool,
+    ) {
+        (self.thresholds, self.patience) = (thresholds, patience.into());
         self.window.reconfigure(thresholds);
         if moved || self.tracker.as_ref().map(ErrorTracker::limits) != limits {
             self.tracker = limits.map(ErrorTracker::new);
         }
         if moved {
             (self.in_flight, self.timeouts) = (None, 0);
+            (self.round_trips, self.restart) = (RoundTrips::default(), Restart::default());
             self.window.start_over();
         }
     }
@@ -222,6 +183,8 @@ impl Prober {
         match input {
             // The probe in flight is the answer to this one too.
             Input::Due if self.in_flight.is_some() => Vec::new(),
+            // It was found gone already: what is new is only known over a fresh connection.
+            Input::Due if self.restart.is_under_way() => vec![self.probe(now, Via::Fresh, Purpose::Confirm)],
             Input::Due => vec![self.probe(now, Via::Kept, Purpose::Regular)],
             Input::Answer { number, evidence } => match self.in_flight.take_if(|probe| probe.number == number) {
                 Some(probe) => self.answered(now, probe, evidence),
@@ -243,7 +206,13 @@ impl Prober {
             }
         };
         match evidence {
-            Evidence::Hard(_) => self.confirm(now).into_iter().collect(),
+            Evidence::Hard(hard) => {
+                let confirmation = self.confirm(now);
+                if confirmation.is_some() {
+                    self.gone(now, hard);
+                }
+                confirmation.into_iter().collect()
+            }
             Evidence::Serving if self.window.opinion() != Opinion::Up => self.handle(now, Input::Due),
             Evidence::Graceful => vec![Effect::Reconnect],
             Evidence::Serving
@@ -251,6 +220,13 @@ impl Prober {
             | Evidence::Ours(_)
             | Evidence::Misconfigured(_)
             | Evidence::ErrorRate(_) => Vec::new(),
+        }
+    }
+
+    /// The first time that it may be a restart, unless the node is counted as down already.
+    fn gone(&mut self, now: Timestamp, hard: Hard) {
+        if hard.is_gone() && !matches!(self.window.opinion(), Opinion::Down | Opinion::Misconfigured) {
+            self.restart.began(now, self.patience.restart_grace);
         }
     }
 
@@ -292,28 +268,43 @@ impl Prober {
     fn probe(&mut self, now: Timestamp, via: Via, purpose: Purpose) -> Effect {
         let number = self.next;
         self.next = self.next.saturating_add(1);
-        self.in_flight = Some(InFlight { number, started: now, purpose });
-        Effect::Probe { number, via, timeout: self.timeout }
+        let timeout = match purpose {
+            Purpose::Regular => self.timeout(),
+            Purpose::Retry | Purpose::Confirm => self.patience.timeout,
+        };
+        self.in_flight = Some(InFlight { number, started: now, purpose, timeout });
+        Effect::Probe { number, via, timeout }
     }
 
     fn answered(&mut self, now: Timestamp, probe: InFlight, evidence: Evidence) -> Vec<Effect> {
-        let late = now.since(probe.started) > self.timeout.saturating_add(STALL_TOLERANCE);
+        let took = now.since(probe.started);
+        let late = took > probe.timeout.saturating_add(STALL_TOLERANCE);
         let evidence = if late { Evidence::Ours(Ours::Stalled) } else { evidence };
+        let grace = self.patience.restart_grace;
         let mut effects = Vec::new();
+        match (probe.purpose, evidence) {
+            (Purpose::Regular, Evidence::Serving) => self.round_trips.answered(took),
+            (Purpose::Regular, _) => self.round_trips.doubt(),
+            (Purpose::Retry | Purpose::Confirm, _) => {}
+        }
         match evidence {
             Evidence::Serving => {
                 self.timeouts = 0;
+                self.restart.ended();
                 self.served(now);
             }
-            Evidence::Hard(_) if probe.purpose != Purpose::Confirm && self.window.opinion() != Opinion::Down => {
+            Evidence::Hard(hard) if probe.purpose != Purpose::Confirm && self.window.opinion() != Opinion::Down => {
                 self.watching.connection_lost(now);
+                self.gone(now, hard);
                 return vec![self.probe(now, Via::Fresh, Purpose::Confirm)];
             }
             Evidence::Hard(hard) => {
                 self.timeouts = 0;
-                self.window.down();
+                if !hard.is_gone() || !self.restart.is_within(now, grace) {
+                    self.window.down();
+                }
                 // Whoever says that it does not serve is there, and will say when it does.
-                if matches!(hard, Hard::Refused | Hard::Reset) && self.watching.forget(now) {
+                if hard.is_gone() && self.watching.forget(now) {
                     effects.push(Effect::Unwatch);
                 }
             }
@@ -326,7 +317,13 @@ impl Prober {
             Evidence::Misconfigured(_) => self.window.misconfigured(),
             Evidence::Ours(_) | Evidence::ErrorRate(_) => {}
         }
+        if matches!(self.window.opinion(), Opinion::Down | Opinion::Misconfigured) {
+            self.restart.ended();
+        }
         effects.push(Effect::Report { opinion: self.opinion(), evidence: self.shown(evidence) });
+        if self.in_flight.is_none() {
+            effects.extend(self.restart.pause(now, grace).map(|after| Effect::LookAgain { after }));
+        }
         if evidence == Evidence::Serving {
             effects.extend(self.watching.served(now).map(|number| Effect::Watch { number }));
         }
@@ -335,6 +332,7 @@ impl Prober {
 
     fn reconnect(&mut self, now: Timestamp) -> Effect {
         self.watching.forget(now);
+        self.round_trips.doubt();
         Effect::Reconnect
     }
 
@@ -357,3 +355,6 @@ impl Prober {
 #[cfg(test)]
 #[path = "prober_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod patience_tests;

@@ -5,6 +5,7 @@ use crate::core::{
     error_tracker::TrafficHealth,
     evidence::Evidence,
     ids::{NodeId, Storage, VirtualStorage},
+    monitor::Suspicion,
 };
 use actix::Message;
 use serde::Serialize;
@@ -48,6 +49,12 @@ pub struct NodeReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct VotesChanged;
+
+/// To the HealthManager: somebody missed a probe of some nodes, so look at those that are held up. No evidence, and no
+/// vote.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Suspected(pub Suspicion);
 
 /// From a node actor: the outcome of a round's probe.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

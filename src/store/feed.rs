@@ -8,6 +8,7 @@
 use super::{Answer, StoreError, StoreErrorKind, StoreOp};
 use crate::core::{
     ids::{RelativePath, RepositoryId, Storage, VirtualStorage},
+    monitor::Suspicion,
     synced::Scope,
 };
 use serde::{Deserialize, Deserializer};
@@ -86,6 +87,11 @@ pub trait Listener: Send {
     /// Asks over the listener's own connection whether it is heard still. Answers what had been told before: once it is
     /// heeded, everything that the database committed before the question is. The caller owes the deadline.
     fn check(&mut self) -> Answer<'_, Vec<Change>>;
+    /// What was heard, during the last call of the other two, of nodes that missed somebody's probe. They are no changes:
+    /// nothing is stored, and nobody who did not listen finds them later. Default: nothing ever is.
+    fn suspicions(&mut self) -> Vec<Suspicion> {
+        Vec::new()
+    }
 }
 
 /// Who is up to date, and how one learns that it changed.

@@ -39,6 +39,7 @@ use crate::core::{
     election::Fence,
     epoch::{Epoch, Era, FactsVersion, Generation, Given},
     ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
+    monitor::Suspicion,
     recusal::Distrust,
     settings::Settings,
     time::DatabaseTime,
@@ -86,6 +87,13 @@ pub trait HealthStore: Send + Sync {
     /// the minutes since 2026-01-01, so that two restores of one backup share none. Kept with `why`; every primary is told to
     /// have changed. Answers the era in force.
     fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era>;
+    /// Tells whoever listens at this moment ([`ChangeFeed::listen`]), and nobody later, that these nodes missed a probe:
+    /// stores nothing, changes nothing, and names that do not fit are left out. `false`: this database cannot speak first,
+    /// and nobody was told; so it is unless a store says otherwise.
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        let _ = suspicion;
+        Box::pin(std::future::ready(Ok(false)))
+    }
     /// Everybody's votes and heartbeats, and the settings, in one snapshot.
     fn health_facts(&self) -> Answer<'_, HealthSnapshot>;
 }

@@ -14,10 +14,8 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
     match database.url.scheme() {
         #[cfg(feature = "sqlite")]
         "sqlite" => {
-            use crate::store::sqlite::{SqliteOptions, SqliteStore};
-            let options =
-                SqliteOptions { migrate: database.migrate, pool_size: database.pool_size, ..SqliteOptions::default() };
-            Ok(Arc::new(SqliteStore::open(database.url.expose(), options).await?))
+            use crate::store::sqlite::SqliteStore;
+            Ok(Arc::new(SqliteStore::open(database.url.expose(), sqlite_options(config)).await?))
         }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
@@ -38,6 +36,16 @@ pub(super) async fn store(config: &Config) -> Result<Arc<dyn Store>, Error> {
             Err(ConfigError { problems: vec![Problem::new("database.url", what)] }.into())
         }
     }
+}
+
+/// A write waits for a lock no longer than half of what a voter gives the store for one call (half of the voter time), or it
+/// would be said of a locked database that it is silent, and not since when it is locked.
+#[cfg(feature = "sqlite")]
+fn sqlite_options(config: &Config) -> crate::store::sqlite::SqliteOptions {
+    let usual = crate::store::sqlite::SqliteOptions::default();
+    let busy_timeout = usual.busy_timeout.min(config.settings.voter_ttl / 4);
+    let database = &config.database;
+    crate::store::sqlite::SqliteOptions { pool_size: database.pool_size, busy_timeout, migrate: database.migrate }
 }
 
 pub(super) fn transport(config: &Config) -> Result<GrpcTransport, ConfigError> {
@@ -62,6 +70,18 @@ pub(super) fn transport(config: &Config) -> Result<GrpcTransport, ConfigError> {
 mod tests {
     use super::*;
     use crate::core::settings::Profile;
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_lock_is_reported_before_the_voter_gives_the_call_up() {
+        for (profile, wait) in [(Profile::Default, 1_000), (Profile::Lan, 500), (Profile::Praefect, 1_000)] {
+            let config = Config::new(profile, "sqlite:q.db");
+            let busy = sqlite_options(&config).busy_timeout;
+            assert_eq!(busy.as_millis(), wait, "{profile:?}");
+            let given = config.request_timeout.min(config.settings.voter_ttl / 2);
+            assert!(busy * 2 <= given, "{profile:?}: {busy:?} of {given:?}");
+        }
+    }
 
     #[test]
     fn every_file_that_cannot_be_used_is_a_problem_of_its_own_key() {

@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     messages::{
         control::Leave,
-        health::{CheckHealth, GetNodeHealth, NodeReport, RoundReport, Tick, VotesChanged},
+        health::{CheckHealth, GetNodeHealth, NodeReport, RoundReport, Suspected, Tick, VotesChanged},
     },
     store::HealthStore,
     telemetry::{HEALTH_MANAGER, Meter, MeteredProbe},
@@ -67,6 +67,8 @@ pub(super) struct Watchers {
     pub(super) leave: Relay<Leave>,
     /// Reads everybody's votes again.
     pub(super) votes: Relay<VotesChanged>,
+    /// Looks at nodes that missed somebody's probe.
+    pub(super) suspicions: Relay<Suspected>,
 }
 
 /// What node actors have in common.
@@ -135,8 +137,8 @@ impl Watching<'_> {
             recusal: config.health.recusal(),
         });
         let (tick, leave, reconfigure) = (Relay::vacant(), Relay::vacant(), Relay::vacant());
-        let votes = Relay::vacant();
-        let watchers = Watchers { nodes, neighbours, manager, reconfigure, tick, leave, votes };
+        let (votes, suspicions) = (Relay::vacant(), Relay::vacant());
+        let watchers = Watchers { nodes, neighbours, manager, reconfigure, tick, leave, votes, suspicions };
         watchers.manager.send_replace(watchers.manager_under(config, &order));
         children.push(ChildSpec::new("era keeper", move || EraKeeper::new(keeper.clone()), |_| {}));
         children.push(watchers.manager_child());
@@ -199,7 +201,8 @@ impl Watchers {
         let (built_from, meter) = (self.manager.subscribe(), self.neighbours.meter.clone());
         let Neighbours { reports, rounds, .. } = &self.neighbours;
         let (tick, leave, reconfigure) = (self.tick.clone(), self.leave.clone(), self.reconfigure.clone());
-        let (reports, rounds, votes) = (reports.clone(), rounds.clone(), self.votes.clone());
+        let (reports, rounds) = (reports.clone(), rounds.clone());
+        let (votes, suspicions) = (self.votes.clone(), self.suspicions.clone());
         ChildSpec::new(
             HEALTH_MANAGER,
             move || HealthManager::new(built_from.borrow().clone()).metered(meter.clone()),
@@ -210,6 +213,7 @@ impl Watchers {
                 rounds.set(address.clone().recipient());
                 reconfigure.set(address.clone().recipient());
                 votes.set(address.clone().recipient());
+                suspicions.set(address.clone().recipient());
             },
         )
     }
@@ -233,7 +237,7 @@ impl Watched {
             node: node.clone(),
             probe: to.around(probes, &node),
             thresholds: config.health.thresholds,
-            timeout: config.health.timeout,
+            patience: config.health.patience(),
             interval: None,
             bootstrap_interval: config.health.bootstrap_interval,
             watch: false,
@@ -303,7 +307,7 @@ impl Following {
 
 fn timed(mut spec: NodeSpec, config: &Config, in_rounds: bool) -> NodeSpec {
     let health = &config.health;
-    (spec.thresholds, spec.timeout) = (health.thresholds, health.timeout);
+    (spec.thresholds, spec.patience) = (health.thresholds, health.patience());
     spec.interval = (!in_rounds).then_some(health.interval);
     spec.bootstrap_interval = health.bootstrap_interval;
     spec.errors = health.errors;

@@ -78,7 +78,8 @@ pub(super) fn wire<T: Transport>(
     let order: Vec<NodeId> = config.nodes().map(|(node, _)| node).collect();
     let wire = |opened: Opened<_>| (opened.node.clone(), Wire::new(opened, &config, &cells, &watchers));
     let running: BTreeMap<NodeId, Wire<_>> = opened.into_iter().map(wire).collect();
-    let (tick, leave, votes) = (watchers.tick.clone(), watchers.leave.clone(), watchers.votes.clone());
+    let (tick, leave) = (watchers.tick.clone(), watchers.leave.clone());
+    let (votes, suspicions) = (watchers.votes.clone(), watchers.suspicions.clone());
     let (subscribers, notifier_cells, place) = (Subscribers::default(), Arc::clone(&cells), subscribe.clone());
     let skips = meter.clone();
     children.push(ChildSpec::new(
@@ -119,6 +120,7 @@ pub(super) fn wire<T: Transport>(
             poll: feed.poll,
             connect: config.request_timeout,
             votes,
+            suspicions,
         };
         children.push(ChildSpec::new("change feed", move || Follower::new(following.clone()), |_| {}));
     }

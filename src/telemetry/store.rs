@@ -6,6 +6,7 @@ use crate::{
         election::{Fence, Reason},
         epoch::{Epoch, Era, FactsVersion, Generation, Given},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
+        monitor::Suspicion,
         recusal::Distrust,
         settings::Settings,
         time::DatabaseTime,
@@ -115,6 +116,9 @@ impl HealthStore for MeteredStore {
     }
     fn era_raise<'a>(&'a self, seen: Era, reported: Option<Epoch>, why: &'a str) -> Answer<'a, Era> {
         self.timed(StoreOp::EraRaise, self.inner.era_raise(seen, reported, why))
+    }
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        self.timed(StoreOp::SuspicionTell, self.inner.suspicion_tell(suspicion))
     }
     fn health_facts(&self) -> Answer<'_, HealthSnapshot> {
         self.timed(StoreOp::HealthFacts, self.inner.health_facts())

@@ -30,7 +30,7 @@ fn spec(probe: &ScriptedNode, reports: Relay<NodeReport>, rounds: Relay<RoundRep
         node: node("g1"),
         probe: Arc::new(probe.clone()),
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
-        timeout: ms(300),
+        patience: ms(300).into(),
         interval: None,
         bootstrap_interval: ms(100),
         watch: false,

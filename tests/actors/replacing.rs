@@ -31,7 +31,7 @@ fn spec(of: &ScriptedNode, rounds: Relay<RoundReport>, errors: Option<ErrorLimit
         node: node("g1"),
         probe: link.probe,
         thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
-        timeout: ms(1_000),
+        patience: ms(1_000).into(),
         interval: None,
         bootstrap_interval: ms(100),
         watch: false,

@@ -46,7 +46,7 @@ impl Alone {
             node: crate::world::node("g1"),
             probe: Arc::new(node.clone()),
             thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
-            timeout: ms(300),
+            patience: ms(300).into(),
             interval: None,
             watch: false,
             reports: Relay::to(&inbox),

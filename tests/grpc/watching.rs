@@ -8,6 +8,7 @@ use quorate::{
         consensus::Opinion,
         evidence::{Evidence, Hard, Misconfigured},
         ids::{NodeId, Storage, VirtualStorage},
+        patience::Patience,
         prober::Via,
         watching::Word,
         window::Thresholds,
@@ -41,13 +42,17 @@ impl Eye {
         eye
     }
     fn every(link: &Link<NodeChannel>, interval: Duration) -> Eye {
+        Eye::patient(link, interval, Duration::ZERO)
+    }
+    /// One that gives the node so long to restart.
+    fn patient(link: &Link<NodeChannel>, interval: Duration, restart_grace: Duration) -> Eye {
         let (inbox, reports) = Inbox::<NodeReport>::start();
         let node = NodeId::new(VirtualStorage::new("v").unwrap(), Storage::new("g1").unwrap());
         let spec = NodeSpec {
             node,
             probe: Arc::clone(&link.probe),
             thresholds: Thresholds { fall: 3, rise: 3, first: 1, window: 10 },
-            timeout: Duration::from_millis(300),
+            patience: Patience { restart_grace, ..Duration::from_millis(300).into() },
             interval: Some(interval),
             bootstrap_interval: interval,
             watch: true,
@@ -95,6 +100,42 @@ async fn a_killed_node_is_down_without_waiting_for_a_probe() {
     println!("down {took:?} after the kill began");
     assert!(took < Duration::from_secs(5), "{took:?}: that was a probe");
     assert!(matches!(eye.reports.last().unwrap().evidence, Evidence::Hard(Hard::Refused | Hard::Reset)));
+}
+
+/// Probes are due once a minute, so whatever happens within seconds was looked for because the node was gone.
+#[actix::test]
+async fn a_node_that_restarts_within_its_grace_is_never_reported_down_and_one_that_does_not_is() {
+    let node = StorageNode::start();
+    let link = open(&node.address().to_string());
+    let hasty = Eye::on(&link).await;
+    let patient = Eye::patient(&link, Duration::from_secs(60), Duration::from_secs(8));
+    patient.is(Opinion::Up).await;
+    wait::until("both listen", LIMIT, || node.watchers() == 2).await;
+    node.kill();
+    hasty.is(Opinion::Down).await;
+    let refused = |eye: &Eye| {
+        let gone = |report: &&NodeReport| matches!(report.evidence, Evidence::Hard(Hard::Refused | Hard::Reset));
+        eye.reports.all().iter().filter(gone).count()
+    };
+    wait::until("it keeps looking", LIMIT, || refused(&patient) >= 5).await;
+    node.restart();
+    wait::until("back", LIMIT, || patient.reports.last().is_some_and(|report| report.evidence == Evidence::Serving))
+        .await;
+    assert!(patient.reports.all().iter().all(|report| report.opinion == Opinion::Up), "{:?}", patient.reports.all());
+
+    // One that does not serve is not waited for, though it is in the middle of its restart.
+    node.reports(Health::NotServing);
+    patient.is(Opinion::Down).await;
+
+    let gone = StorageNode::start();
+    let eye = Eye::patient(&open(&gone.address().to_string()), Duration::from_secs(60), Duration::from_millis(900));
+    eye.is(Opinion::Up).await;
+    wait::until("a watcher", LIMIT, || gone.watchers() == 1).await;
+    gone.kill();
+    let began = Instant::now();
+    eye.is(Opinion::Down).await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(800) && took < Duration::from_secs(5), "{took:?}");
 }
 
 #[actix::test]

@@ -5,6 +5,7 @@ mod metrics;
 mod page;
 mod recording;
 mod said;
+mod suspicion;
 #[allow(dead_code, reason = "what the actors' tests need beside")]
 #[path = "../actors/world.rs"]
 mod world;

@@ -11,6 +11,7 @@ mod following;
 mod histories;
 mod penalty;
 mod planted;
+mod round_trips;
 mod scene;
 mod settling;
 mod shard;

@@ -73,7 +73,7 @@ async fn peer(lab: &Lab, name: &str, settings: &Settings, watched: BTreeSet<Node
             node: node.clone(),
             probe: Arc::new(script.clone()),
             thresholds: Config::new(settings.profile, "sqlite:unused").health.thresholds,
-            timeout: Duration::from_secs(1),
+            patience: Duration::from_secs(1).into(),
             interval: None,
             bootstrap_interval: Duration::from_millis(100),
             watch: false,

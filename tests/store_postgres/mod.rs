@@ -2,6 +2,7 @@
 
 mod adoption;
 mod beside_a_praefect;
+mod clock;
 mod connecting;
 mod drills;
 #[cfg(feature = "grpc")]

@@ -11,6 +11,7 @@ mod processes;
 #[path = "../support/restored.rs"]
 mod restored;
 mod rules;
+mod supervisors;
 mod support;
 #[path = "../support/synced.rs"]
 mod synced;

@@ -27,14 +27,14 @@ const PART: &str = "QUORATE_TEST_PART";
 const PATH: &str = "QUORATE_TEST_PATH";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Helper {
-    child: Child,
+pub(crate) struct Helper {
+    pub(crate) child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Helper {
-    fn start(part: &str, database: &Database, user: Option<u32>) -> Helper {
+    pub(crate) fn start(part: &str, database: &Database, user: Option<u32>) -> Helper {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "processes::helper_process", "--nocapture"]);
         command.env(PART, part).env(PATH, database.path());
@@ -47,7 +47,7 @@ impl Helper {
         Helper { child, input, output: BufReader::new(output).lines() }
     }
     /// Its next word; what the test harness prints around it is passed over.
-    async fn says(&mut self) -> String {
+    pub(crate) async fn says(&mut self) -> String {
         let word = async {
             loop {
                 let line = self.output.next_line().await.unwrap().expect("it still runs");
@@ -58,10 +58,10 @@ impl Helper {
         };
         timeout(PATIENCE, word).await.expect("the helper answers")
     }
-    async fn tell(&mut self, line: &str) {
+    pub(crate) async fn tell(&mut self, line: &str) {
         self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
     }
@@ -86,6 +86,18 @@ fn helper_process() {
             println!("@@held");
             listen();
         }
+        // A whole supervisor, which votes and is then caught inside a write.
+        "supervise" => actix::System::new().block_on(async {
+            let _supervisor = crate::supervisors::supervisor(&url, "s3", &Default::default()).await;
+            println!("@@votes");
+            let mut connection = SqliteConnection::establish(&path).unwrap();
+            connection.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+            let mut told = BufReader::new(tokio::io::stdin()).lines();
+            told.next_line().await.unwrap();
+            connection.batch_execute("BEGIN IMMEDIATE; INSERT INTO hello_world VALUES (1)").unwrap();
+            println!("@@held");
+            listen();
+        }),
         "open" => {
             let opened = runtime.block_on(SqliteStore::open(&url, options()));
             println!("@@{:?}", opened.map_err(|error| error.kind().clone()));

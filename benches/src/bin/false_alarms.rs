@@ -1,9 +1,12 @@
 //! Counts false verdicts of a healthy cluster in simulated time.
 //!
 //! `cargo run --release -p quorate-benches --bin false_alarms -- [--node-hours N] [--profile default|lan] [--seed N]
-//! [--node-stall-ms N]`
+//! [--node-stall-ms N] [--timeout-floor-ms N]`
 
-use quorate::{config::Config, core::settings::Profile};
+use quorate::{
+    config::{Config, HealthConfig},
+    core::settings::Profile,
+};
 use quorate_benches::{
     Result,
     false_alarms::{Alarms, Model, simulate},
@@ -17,6 +20,7 @@ const HOURS: u64 = 1_000;
 fn main() -> Result<()> {
     let (mut node_hours, mut profile, mut seed) = (1_000_000_u64, Profile::Default, 1_u64);
     let mut node_stall_max = Duration::from_millis(500);
+    let mut timeout_floor = None;
     let mut words = std::env::args().skip(1);
     while let Some(key) = words.next() {
         let value = words.next().ok_or_else(|| format!("{key} needs a value"))?;
@@ -24,19 +28,20 @@ fn main() -> Result<()> {
             "--node-hours" => node_hours = value.parse()?,
             "--seed" => seed = value.parse()?,
             "--node-stall-ms" => node_stall_max = Duration::from_millis(value.parse()?),
+            "--timeout-floor-ms" => timeout_floor = Some(Duration::from_millis(value.parse()?)),
             "--profile" => {
                 let known = [Profile::Default, Profile::Lan].into_iter().find(|profile| profile.as_str() == value);
                 profile = known.ok_or("--profile takes default or lan")?;
             }
             _ => {
                 return Err(format!(
-                    "unknown word {key}; allowed are --node-hours, --profile, --seed, --node-stall-ms"
+                    "unknown word {key}; allowed are --node-hours, --profile, --seed, --node-stall-ms, --timeout-floor-ms"
                 )
                 .into());
             }
         }
     }
-    let health = Config::new(profile, "sqlite:unused").health;
+    let health = HealthConfig { timeout_floor, ..Config::new(profile, "sqlite:unused").health };
     let model = Model::of(&health, node_stall_max);
     let (began, start) = (machine(), Instant::now());
     let nodes = node_hours.div_ceil(HOURS);

@@ -142,6 +142,8 @@ fn samples(password: &str) -> Vec<Sample<'_>> {
         ("health.watch", "false", |c| c.health.watch.to_string(), "false"),
         ("health.stall_limit", "80ms", |c| format!("{:?}", c.health.stall_limit), "80ms"),
         ("health.timeout", "200ms", |c| format!("{:?}", c.health.timeout), "200ms"),
+        ("health.timeout_floor", "150ms", |c| format!("{:?}", c.health.timeout_floor), "Some(150ms)"),
+        ("health.restart_grace", "2s", |c| format!("{:?}", c.health.restart_grace), "2s"),
         ("health.fall", "4", |c| c.health.thresholds.fall.to_string(), "4"),
         ("health.rise", "4", |c| c.health.thresholds.rise.to_string(), "4"),
         ("health.first", "2", |c| c.health.thresholds.first.to_string(), "2"),

@@ -109,6 +109,24 @@ fn praefects_rule_of_three_can_be_configured_and_first_must_fit_the_window() {
 }
 
 #[test]
+fn nobody_waits_for_a_restart_or_adapts_unless_told_to_and_neither_has_a_meaning_in_rounds() {
+    let with = |keys: &str| Config::from_toml(&format!("{MINIMAL}\n[health]\n{keys}"));
+    let ms = Duration::from_millis;
+    let patience = |keys: &str| with(keys).unwrap().health.patience();
+    assert_eq!(patience(""), Patience { timeout: ms(300), timeout_floor: ms(300), restart_grace: ms(0) });
+    let asked = "timeout_floor = \"100ms\"\nrestart_grace = \"4s\"";
+    assert_eq!(patience(asked), Patience { timeout: ms(300), timeout_floor: ms(100), restart_grace: ms(4_000) });
+    let refused = |keys: &str| with(keys).unwrap_err().to_string();
+    let error = refused("timeout_floor = \"301ms\"\nrestart_grace = \"5s\"");
+    assert!(error.contains("health.timeout_floor: 301ms must not be above health.timeout = 300ms"), "{error}");
+    assert!(error.contains("health.restart_grace: 5s must be below consensus.voter_ttl = 5s"), "{error}");
+    let error = Config::from_toml(&format!("profile = \"praefect\"\n{MINIMAL}\n[health]\n{asked}")).unwrap_err();
+    let keys: Vec<&str> = error.problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["health.timeout_floor", "health.restart_grace"], "{error}");
+    assert!(error.to_string().contains("has no effect in profile praefect"), "{error}");
+}
+
+#[test]
 fn a_client_certificate_needs_its_key_and_a_key_its_certificate() {
     let with = |keys: &str| Config::from_toml(&format!("{keys}\n{MINIMAL}"));
     for (one, missing) in [("cert", "health.tls_key"), ("key", "health.tls_cert")] {

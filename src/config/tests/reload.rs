@@ -11,6 +11,8 @@ fn what_cannot_change_live_is_told_whole_and_what_can_is_not() {
     new.health.interval = Duration::from_millis(300);
     new.health.timeout = Duration::from_millis(100);
     new.health.thresholds.fall = 2;
+    new.health.timeout_floor = Some(Duration::from_millis(50));
+    new.health.restart_grace = Duration::from_secs(2);
     new.graceful_stop_timeout = Duration::from_secs(1);
     new.virtual_storages[0].nodes.push(NodeConfig::new("g9".parse().unwrap(), "tcp://h:1"));
     assert_eq!(old.not_live(&new), []);

@@ -5,6 +5,7 @@ use crate::core::{
     epoch::Revision,
     evidence::Evidence,
     ids::{Incarnation, NodeId, Voter},
+    monitor::Suspicion,
     penalty::Penalties,
     recusal::Distrust,
     settings::Settings,
@@ -98,6 +99,10 @@ pub enum Input {
     Penalties(Penalties),
     /// Somebody's votes or state changed in the database.
     VotesChanged,
+    /// Somebody missed a probe of some nodes.
+    Suspected(Suspicion),
+    /// The others were told of a suspicion, or could not be.
+    SuspicionTold,
     /// The database was told whether this supervisor abstains.
     TrustStored {
         /// As whom.
@@ -201,6 +206,9 @@ pub enum Effect {
     ProbeAll,
     /// Probe these now.
     Probe(BTreeSet<NodeId>),
+    /// Tell those who listen, and nobody else, of nodes that missed a probe, and feed back when that was done. At most one
+    /// is under way.
+    TellSuspicion(Suspicion),
     /// The quorum deposed this node: penalise it, if nobody has.
     Penalise {
         /// Which.

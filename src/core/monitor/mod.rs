@@ -12,11 +12,13 @@ mod io;
 mod opinions;
 mod penalties;
 mod round;
+mod suspicion;
 mod trust;
 mod votes;
 mod watch;
 
 pub use io::{Effect, HeartbeatReply, Input, RegisterReply, SettingsInForce, Worry, WrittenBatch};
+pub use suspicion::{NAMES_MAX, PAUSE, Suspicion};
 pub use votes::VOTES_MAX;
 
 use super::{
@@ -31,6 +33,7 @@ use clock::ClockCheck;
 use penalties::Depositions;
 use round::Round;
 use std::collections::{BTreeMap, BTreeSet};
+use suspicion::Suspicions;
 use trust::{Trust, TrustRow};
 
 /// Every so many heartbeats all stored votes are compared with our own, and what differs is written again.
@@ -96,6 +99,7 @@ pub struct Monitor {
     depositions: Depositions,
     /// Nodes that others vote down.
     suspected: BTreeSet<NodeId>,
+    suspicions: Suspicions,
     round: Round,
     local: BTreeSet<NodeId>,
     /// Whether `local` was published as a whole: what is published may still be a predecessor's.
@@ -130,6 +134,7 @@ impl Monitor {
             looks: 0,
             depositions: Depositions::default(),
             suspected: BTreeSet::new(),
+            suspicions: Suspicions::default(),
             name,
             settings: settings.settings,
             settings_revision: settings.revision,
@@ -199,6 +204,8 @@ impl Monitor {
             Input::Penalties(penalties) => self.depositions.read(penalties),
             Input::VotesChanged if self.in_rounds() || self.voter().is_none() => {}
             Input::VotesChanged => self.read(&mut effects),
+            Input::Suspected(heard) => self.suspect_with(now, heard, &mut effects),
+            Input::SuspicionTold => self.suspicions.told(),
             Input::RoundReported { round, node, up } => {
                 if self.round.report(round, node, up) {
                     self.close_round(now, &mut effects);
@@ -222,6 +229,7 @@ impl Monitor {
             }
         }
         self.weigh(now, &mut effects);
+        self.tell_suspicions(now, &mut effects);
         effects
     }
 

@@ -34,6 +34,9 @@ impl Monitor {
         } else if local_changed {
             self.publish_local(effects);
         }
+        if opinion == Opinion::Up && matches!(evidence, Evidence::Soft(_)) {
+            self.missed(now, &node);
+        }
         if news {
             self.hold_or_queue(now, node, vote, effects);
             self.write(effects);

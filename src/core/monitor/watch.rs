@@ -25,6 +25,7 @@ impl Monitor {
             self.nodes.remove(node);
             self.unwritten.remove(node);
             self.held.remove(node);
+            self.suspicions.forget(node);
             local_changed |= self.local.remove(node);
             round_is_complete |= self.round.forget(node);
         }

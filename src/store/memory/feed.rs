@@ -6,6 +6,7 @@ use super::{MemoryStore, state::State};
 use crate::core::{
     epoch::Epoch,
     ids::{RelativePath, RepositoryId, Storage, VirtualStorage},
+    monitor::Suspicion,
     synced::Scope,
 };
 use crate::store::{
@@ -34,25 +35,55 @@ struct Told {
 #[derive(Default)]
 pub(super) struct Feed {
     told: BTreeMap<RepositoryId, Told>,
-    lines: Vec<Change>,
+    lines: Lines<Change>,
+    /// Heard by those who listen, and read by no poller.
+    suspicions: Lines<Suspicion>,
+}
+
+/// The last of what was said, in order.
+struct Lines<T> {
+    kept: Vec<T>,
     /// Lines that are kept no more.
     dropped: usize,
 }
 
-impl Feed {
-    fn end(&self) -> usize {
-        self.dropped.saturating_add(self.lines.len())
+impl<T> Default for Lines<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), dropped: 0 }
     }
-    pub(super) fn add(&mut self, change: Change) {
-        self.lines.push(change);
-        if self.lines.len() > KEPT {
-            self.lines.remove(0);
+}
+
+impl<T: Clone> Lines<T> {
+    fn end(&self) -> usize {
+        self.dropped.saturating_add(self.kept.len())
+    }
+    fn add(&mut self, line: T) {
+        self.kept.push(line);
+        if self.kept.len() > KEPT {
+            self.kept.remove(0);
             self.dropped = self.dropped.saturating_add(1);
         }
     }
     /// The lines after the first `position` ones; `None` if some of them are gone, or there never were as many.
+    fn since(&self, position: usize) -> Option<Vec<T>> {
+        self.kept.get(position.checked_sub(self.dropped)?..).map(<[T]>::to_vec)
+    }
+}
+
+impl Feed {
+    fn end(&self) -> usize {
+        self.lines.end()
+    }
+    pub(super) fn add(&mut self, change: Change) {
+        self.lines.add(change);
+    }
     fn since(&self, position: usize) -> Option<Vec<Change>> {
-        self.lines.get(position.checked_sub(self.dropped)?..).map(<[Change]>::to_vec)
+        self.lines.since(position)
+    }
+    /// Says it to those who listen; answers how often that has been done.
+    pub(super) fn suspect(&mut self, suspicion: &Suspicion) -> usize {
+        self.suspicions.add(suspicion.clone());
+        self.suspicions.end()
     }
 }
 
@@ -125,6 +156,7 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Bell {
     lines: usize,
+    suspicions: usize,
     cut: u64,
     deaf: bool,
 }
@@ -135,6 +167,8 @@ struct Ear {
     bell: watch::Receiver<Bell>,
     faults: std::sync::Arc<super::faults::Faults>,
     heard: usize,
+    heard_suspicions: usize,
+    suspicions: Vec<Suspicion>,
     cut: u64,
 }
 
@@ -144,6 +178,8 @@ impl Ear {
             return Err(listener_lost());
         }
         let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let suspicions = std::mem::replace(&mut self.heard_suspicions, state.feed.suspicions.end());
+        self.suspicions = state.feed.suspicions.since(suspicions).unwrap_or_default();
         let since = std::mem::replace(&mut self.heard, state.feed.end());
         state.feed.since(since).ok_or_else(listener_lost)
     }
@@ -155,7 +191,7 @@ impl Listener for Ear {
             loop {
                 if !self.bell.borrow().deaf {
                     let told = self.read()?;
-                    if !told.is_empty() {
+                    if !told.is_empty() || !self.suspicions.is_empty() {
                         return Ok(told);
                     }
                 }
@@ -168,6 +204,9 @@ impl Listener for Ear {
             self.faults.before(StoreOp::ChangesListen).await?;
             self.read()
         })
+    }
+    fn suspicions(&mut self) -> Vec<Suspicion> {
+        std::mem::take(&mut self.suspicions)
     }
 }
 
@@ -184,9 +223,13 @@ impl ChangeFeed for MemoryStore {
             }
             let bell = self.bell.subscribe();
             let cut = bell.borrow().cut;
-            let heard = self.locked().feed.end();
+            let (heard, heard_suspicions) = {
+                let state = self.locked();
+                (state.feed.end(), state.feed.suspicions.end())
+            };
             let (state, faults) = (std::sync::Arc::clone(&self.state), std::sync::Arc::clone(&self.faults));
-            Ok(Some(Box::new(Ear { state, bell, faults, heard, cut }) as Box<dyn Listener>))
+            Ok(Some(Box::new(Ear { state, bell, faults, heard, heard_suspicions, suspicions: Vec::new(), cut })
+                as Box<dyn Listener>))
         })
     }
 
@@ -210,13 +253,17 @@ impl MemoryStore {
     pub fn mute(&self, mute: bool) {
         self.mute.store(mute, std::sync::atomic::Ordering::SeqCst);
     }
-    fn is_mute(&self) -> bool {
+    pub(super) fn is_mute(&self) -> bool {
         self.mute.load(std::sync::atomic::Ordering::SeqCst)
     }
     /// Tells what changed behind the ports' back.
     pub(super) fn tell(&self) {
         let lines = self.locked().tell();
         self.ring(lines);
+    }
+    /// Wakes those who listen: so many suspicions have been told.
+    pub(super) fn whisper(&self, suspicions: usize) {
+        self.bell.send_modify(|bell| bell.suspicions = suspicions);
     }
     pub(super) fn ring(&self, lines: usize) {
         self.bell.send_if_modified(|bell| {

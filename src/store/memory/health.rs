@@ -8,6 +8,7 @@ use crate::core::{
     consensus::{HealthFacts, Opinion},
     epoch::{Epoch, Era, Given, Revision},
     ids::{Incarnation, NodeId, SupervisorName, Voter},
+    monitor::Suspicion,
     penalty::Penalty,
     recusal::Distrust,
     settings::Settings,
@@ -68,6 +69,17 @@ impl HealthStore for MemoryStore {
                 state.prune(&voter.name);
             }
             Heartbeat::Alive { at, settings_revision: revision }
+        })
+    }
+
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        Box::pin(async move {
+            if self.is_mute() {
+                return Ok(false);
+            }
+            let told = self.call(StoreOp::SuspicionTell, move |state| state.feed.suspect(suspicion)).await?;
+            self.whisper(told);
+            Ok(true)
         })
     }
 

@@ -69,6 +69,19 @@ impl MemoryStore {
         }
     }
 
+    /// Another way to the same database, as each supervisor has one: what goes wrong on it goes wrong for nobody else. It is
+    /// muted by itself, too.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            clock: Arc::clone(&self.clock),
+            state: Arc::clone(&self.state),
+            faults: Arc::default(),
+            bell: self.bell.clone(),
+            mute: AtomicBool::new(false),
+        }
+    }
+
     /// What has been asked and written so far, by operation. A quiet cluster adds heartbeats and reads, nothing else.
     #[must_use]
     pub fn activity(&self) -> BTreeMap<StoreOp, Activity> {

@@ -5,13 +5,14 @@ use crate::core::{
     consensus::Opinion,
     epoch::{Epoch, Era, Given},
     ids::{NodeId, Voter},
+    monitor::Suspicion,
     recusal::Distrust,
     settings::Settings,
     time::{DatabaseTime, micros},
 };
 use crate::store::{
-    Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreOp, StoredSettings, VoteBatch,
-    VotesWritten, rows::HealthDoc, statement::Statement,
+    Answer, HealthSnapshot, HealthStore, Heartbeat, Registered, Registration, StoreError, StoreOp, StoredSettings,
+    VoteBatch, VotesWritten, rows::HealthDoc, statement::Statement,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -90,7 +91,30 @@ struct Removed {
     removed: bool,
 }
 
+/// A notification without a row. A payload may have 8,000 bytes.
+const SUSPICION_TELL: &str = "SELECT pg_notify('quorate_suspicions', $1)::text AS document";
+const PAYLOAD_MAX: usize = 7_900;
+
+/// As many of the nodes as fit.
+fn payload(suspicion: &Suspicion) -> Result<String, StoreError> {
+    let mut told = suspicion.clone();
+    loop {
+        let payload = json(StoreOp::SuspicionTell, &told)?;
+        if payload.len() <= PAYLOAD_MAX || told.nodes.pop_last().is_none() {
+            return Ok(payload);
+        }
+    }
+}
+
 impl HealthStore for PostgresStore {
+    fn suspicion_tell<'a>(&'a self, suspicion: &'a Suspicion) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let tell = Statement::new(SUSPICION_TELL).text(payload(suspicion)?);
+            self.ask(StoreOp::SuspicionTell, tell).await?;
+            Ok(true)
+        })
+    }
+
     fn settings_seed<'a>(&'a self, wanted: &'a Settings) -> Answer<'a, StoredSettings> {
         Box::pin(async move {
             let op = StoreOp::SettingsSeed;

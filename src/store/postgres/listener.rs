@@ -12,6 +12,7 @@ use super::{
     connect::{Address, Driver, Reached},
     feed::deaf,
 };
+use crate::core::monitor::Suspicion;
 use crate::store::{
     Answer, Change, Listener, StoreError, StoreErrorKind, StoreOp,
     feed::{listener_lost, ours, praefects},
@@ -24,7 +25,9 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 const QUEUE: usize = 4_096;
 /// How long our own word may take to come back.
 const ECHO: Duration = Duration::from_secs(2);
-/// Ours, then Praefect's.
+/// Of nodes that missed somebody's probe; it tells of no change.
+const SUSPICIONS: &str = "quorate_suspicions";
+/// Those that tell of changes: ours, then Praefect's.
 const CHANNELS: [&str; 5] =
     ["quorate_votes", "quorate_primaries", "quorate_replicas", "storage_repositories_updates", "repositories_updates"];
 
@@ -32,6 +35,7 @@ const CHANNELS: [&str; 5] =
 struct Ear {
     client: Client,
     heard: mpsc::Receiver<(String, String)>,
+    suspicions: Vec<Suspicion>,
     process: String,
     /// Ends the connection with the listener, whatever state it is in.
     driver: Driver,
@@ -43,7 +47,7 @@ pub(super) async fn open(address: &Address, options: &PostgresOptions) -> Result
     let Reached { client, driver, .. } = address.reach(options, Some(tell)).await?;
     let echo = format!("quorate_echo_{}", uuid::Uuid::new_v4().simple());
     let listen: String = CHANNELS.iter().map(|channel| format!("LISTEN {channel}; ")).collect();
-    client.batch_execute(&format!("{listen}LISTEN {echo}")).await.map_err(lost)?;
+    client.batch_execute(&format!("{listen}LISTEN {SUSPICIONS}; LISTEN {echo}")).await.map_err(lost)?;
     client.batch_execute(&format!("NOTIFY {echo}")).await.map_err(lost)?;
     // Whatever is told before our own word is older than this answer: the caller keeps nothing yet.
     let echoed = async {
@@ -61,7 +65,7 @@ pub(super) async fn open(address: &Address, options: &PostgresOptions) -> Result
     }
     client.batch_execute(&format!("UNLISTEN {echo}")).await.map_err(lost)?;
     let process = process(&client).await?;
-    Ok(Box::new(Ear { client, heard, process, driver }))
+    Ok(Box::new(Ear { client, heard, suspicions: Vec::new(), process, driver }))
 }
 
 fn lost(error: tokio_postgres::Error) -> StoreError {
@@ -85,9 +89,27 @@ async fn process(client: &Client) -> Result<String, StoreError> {
     pid.ok_or_else(listener_lost)
 }
 
+impl Ear {
+    /// What a notification means. A suspicion that cannot be read is none: it was a hint.
+    fn take(&mut self, told: (String, String)) -> Vec<Change> {
+        if told.0 != SUSPICIONS {
+            return read(told);
+        }
+        self.suspicions.extend(serde_json::from_str::<Suspicion>(&told.1));
+        Vec::new()
+    }
+}
+
 impl Listener for Ear {
     fn next(&mut self) -> Answer<'_, Vec<Change>> {
-        Box::pin(async move { self.heard.recv().await.map(read).ok_or_else(listener_lost) })
+        Box::pin(async move {
+            let told = self.heard.recv().await.ok_or_else(listener_lost)?;
+            Ok(self.take(told))
+        })
+    }
+
+    fn suspicions(&mut self) -> Vec<Suspicion> {
+        std::mem::take(&mut self.suspicions)
     }
 
     fn check(&mut self) -> Answer<'_, Vec<Change>> {
@@ -101,7 +123,7 @@ impl Listener for Ear {
             let mut changes = Vec::new();
             loop {
                 match self.heard.try_recv() {
-                    Ok(told) => changes.extend(read(told)),
+                    Ok(told) => changes.extend(self.take(told)),
                     Err(TryRecvError::Empty) => return Ok(changes),
                     Err(TryRecvError::Disconnected) => return Err(listener_lost()),
                 }

@@ -203,6 +203,7 @@ impl PostgresStore {
             | StoreOp::VotesWrite
             | StoreOp::EpochsGiven
             | StoreOp::EraRaise
+            | StoreOp::SuspicionTell
             | StoreOp::HealthFacts => &self.reserved,
             StoreOp::Connect
             | StoreOp::Migrate

@@ -1,9 +1,9 @@
 //! Who is up to date, and the word to those who keep it in mind: by polling, and by listening where a store can speak.
 
-use super::world::{World, done, named_target, ok, path, storage, storages, virtual_storage};
-use crate::core::{epoch::Generation, ids::RepositoryId, synced::Scope};
-use crate::store::{Change, ChangeKind, FeedPosition, NewRepository, Store, Target, UpToDate};
-use std::{sync::Arc, time::Duration};
+use super::world::{World, done, named_target, node, ok, path, storage, storages, virtual_storage};
+use crate::core::{epoch::Generation, ids::RepositoryId, monitor::Suspicion, synced::Scope};
+use crate::store::{Change, ChangeKind, FeedPosition, Listener, NewRepository, Store, Target, UpToDate};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 async fn up_to_date(world: &World, target: &Target) -> Option<UpToDate> {
     ok("ask who is up to date", world.store.up_to_date(target).await)
@@ -164,4 +164,49 @@ pub async fn a_listener_hears_what_pollers_read(store: Arc<dyn Store>) {
     world.write(id, &["g1"]).await;
     let checked = ok("check", listener.check().await);
     assert!(checked.iter().any(|change| concerns(change, "a")), "committed before the question: {checked:?}");
+}
+
+/// What a listener hears next of nodes that missed a probe.
+async fn suspicions(listener: &mut dyn Listener) -> Vec<Suspicion> {
+    loop {
+        match tokio::time::timeout(Duration::from_secs(5), listener.next()).await {
+            Ok(told) => drop(ok("hear", told)),
+            Err(_) => panic!("the suspicion was not heard in 5 s"),
+        }
+        let heard = listener.suspicions();
+        if !heard.is_empty() {
+            return heard;
+        }
+    }
+}
+
+/// It is a hint to those who are there: it leaves nothing that somebody could read later.
+pub async fn a_suspicion_is_heard_by_those_who_listen_and_stored_nowhere(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let by = world.voter("s1").await.name;
+    let mut poller = Poller::begin(&world).await;
+    let listener = ok("listen", world.store.listen().await);
+    let one = Suspicion { by: by.clone(), nodes: [node("g1"), node("g2")].into() };
+    let told = ok("tell", world.store.suspicion_tell(&one).await);
+    assert_eq!(told, listener.is_some(), "whoever cannot tell says so");
+    let votes = async || {
+        let votes = ok("read", world.store.health_facts().await).facts.votes;
+        votes.into_iter().map(|vote| (vote.supervisor, vote.node, vote.opinion)).collect::<Vec<_>>()
+    };
+    let before = votes().await;
+    if let Some(mut listener) = listener {
+        assert_eq!(suspicions(&mut *listener).await, std::slice::from_ref(&one));
+        ok("tell", world.store.suspicion_tell(&one).await);
+        ok("check", listener.check().await);
+        assert_eq!(listener.suspicions(), [one], "told before the question");
+        let long = |number: usize| format!("{number:03}{}", "n".repeat(240));
+        let nodes: BTreeSet<_> = (0..100).map(|number| node(&long(number))).collect();
+        let very_long = Suspicion { by, nodes };
+        ok("tell", world.store.suspicion_tell(&very_long).await);
+        let heard = suspicions(&mut *listener).await;
+        assert_eq!(heard.len(), 1);
+        assert!(heard.iter().all(|heard| !heard.nodes.is_empty() && heard.nodes.is_subset(&very_long.nodes)));
+    }
+    assert_eq!(poller.poll().await, [], "nobody finds it later");
+    assert_eq!(votes().await, before);
 }

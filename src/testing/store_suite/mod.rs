@@ -113,7 +113,8 @@ stories! {
         what_an_election_of_it_rests_on_is_read_together;
     changes: those_on_the_latest_generation_are_up_to_date, the_unknown_has_nobody_up_to_date,
         a_poller_is_told_when_the_set_changes, a_write_that_all_acknowledged_is_told_to_nobody,
-        two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read;
+        two_pollers_do_not_disturb_each_other, d20_very_many_changes_are_told_as_one, a_listener_hears_what_pollers_read,
+        a_suspicion_is_heard_by_those_who_listen_and_stored_nowhere;
     lookups: whatever_unfits_a_primary_is_told, what_leaves_a_primary_fit_is_told_to_nobody,
         d15_what_an_operator_does_to_a_primary_is_told;
     eras: what_was_given_is_the_last_epoch, d13_an_era_is_above_all_that_is_known,
