@@ -1,8 +1,8 @@
 //! Hears of changes and makes the memories, of who is up to date and of who is primary, forget what changed.
 //!
-//! Where the database speaks first it listens, on a connection of the store's own, and asks over that connection every
-//! `check` whether it is heard still: what the answer proves is only as old as the question. Where the database cannot
-//! speak first, or does not answer, it polls; to be back at listening is then tried with growing pauses. Between the two,
+//! It listens, on a connection of the store's own (a PostgreSQL that notifies, a reader that watches SQLite's file), and asks
+//! over that connection every `check` whether it is heard still: what the answer proves is only as old as the question. Where
+//! nobody can be listened to, or nothing answers, it polls; to be back at listening is then tried with growing pauses. Between the two,
 //! and whenever changes may have been missed, everything is forgotten. So the memory is never wrong for longer than a
 //! notification or a poll takes, and not believed for longer than `ttl` after either stopped.
 //!

@@ -42,6 +42,9 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// database that does not answer. The longest is how late another supervisor goes on where one has died.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// Unreadable repositories that are told of, each once, as long as the settler lives; the rest are counted only.
+const TOLD_MAX: usize = 1_000;
+
 /// How far the settler has come with each dead node.
 pub type SettleProgress = Arc<BTreeMap<NodeId, Progress>>;
 
@@ -113,7 +116,7 @@ impl SettlerConfig {
         let mut walks =
             Settling::new(Pace { batch: self.batch, head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
-        let mut told = BTreeMap::new();
+        let (mut told, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
         let mut woken = Woken {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
@@ -134,9 +137,10 @@ impl SettlerConfig {
                 }
                 Next::Batch(node, after) => {
                     let began = Instant::now();
-                    let turn = self.turn(&node, after).await;
-                    self.meter.settle_batch(began.elapsed());
-                    if let Some(end) = walks.done(clock.now(), &node, turn, self.draw()) {
+                    let turn = self.turn(&node, after, &mut unreadable).await;
+                    let took = began.elapsed();
+                    self.meter.settle_batch(took);
+                    if let Some(end) = walks.done(clock.now(), &node, turn, took, self.draw()) {
                         telemetry::settling_ended(&end);
                     }
                 }
@@ -177,17 +181,22 @@ impl SettlerConfig {
         seed((self.lot)())
     }
 
-    /// One batch: read, decided and committed.
-    async fn turn(&self, node: &NodeId, after: RepositoryId) -> Turn {
+    /// One batch: read, decided and committed. Each repository that cannot be read is told once.
+    async fn turn(&self, node: &NodeId, after: RepositoryId, told: &mut BTreeSet<RepositoryId>) -> Turn {
         let Some(voter) = self.cells.voter.borrow().clone() else { return Turn::NotNow };
         let answer = timeout(self.timeout, self.store.settle_facts(node, after, self.batch)).await;
         let read = match answer.unwrap_or_else(|elapsed| Err(silent(StoreOp::SettleFacts, elapsed))) {
             Ok(read) => read,
             Err(error) => {
                 telemetry::settling_failed(node, &error);
-                return Turn::Failed;
+                return Turn::Failed { settled: 0 };
             }
         };
+        for (repository, why) in &read.facts.unreadable {
+            if told.len() < TOLD_MAX && told.insert(*repository) {
+                telemetry::settling_unreadable(node, *repository, why);
+            }
+        }
         let batch = settling::decide(&read.facts, &read.settings.settings, &voter, self.draw());
         if batch.read > 0 && (batch.verdict != Verdict::Unhealthy || batch.waits.is_some()) {
             return Turn::NotNow;
@@ -195,9 +204,11 @@ impl SettlerConfig {
         let (mut settled, mut proposed) = (0_u64, 0_u64);
         for settlement in &batch.due {
             if self.cells.behind.borrow().is_some() {
-                return Turn::NotNow;
+                return Turn::Failed { settled };
             }
-            let Some(proposal) = proposal(&read, &batch, settlement, &voter, (self.lot)()) else { return Turn::Failed };
+            let Some(proposal) = proposal(&read, &batch, settlement, &voter, (self.lot)()) else {
+                return Turn::Failed { settled };
+            };
             let answer = timeout(self.timeout, commit(|| self.store.settle_cas(&proposal))).await;
             proposed = proposed.saturating_add(len(settlement.repositories.len()));
             match answer.unwrap_or_else(|elapsed| Err(silent(StoreOp::SettleCas, elapsed))) {
@@ -206,7 +217,7 @@ impl SettlerConfig {
                 Ok(SettleOutcome::Busy | SettleOutcome::EraChanged) => {}
                 Err(error) => {
                     telemetry::settling_failed(node, &error);
-                    return Turn::Failed;
+                    return Turn::Failed { settled };
                 }
             }
         }
@@ -216,6 +227,7 @@ impl SettlerConfig {
             settled,
             lost: proposed.saturating_sub(settled),
             without_candidate: len(batch.without_candidate),
+            unreadable: len(read.facts.unreadable.len()),
         }
     }
 }

@@ -148,7 +148,8 @@ pub struct FailoverConfig {
     /// The most repositories of a dead node that get another primary in one transaction before anybody asks for them, where
     /// each has a primary of its own; 0: none, each waits until somebody asks. Default 500 (`praefect`: 0, and no use for it).
     pub settle_batch: u32,
-    /// The pause between two such transactions, so that lookups and writes get their turn. Default 5 ms.
+    /// The pause between two such transactions, so that lookups and writes get their turn. Default 5 ms; a quarter of what
+    /// the last one took, at most 1 s, if that is longer.
     pub settle_pause: Duration,
 }
 
@@ -194,8 +195,8 @@ pub struct FeedConfig {
     pub ttl: Duration,
     /// Time between two checks that the database is heard still. Default 500 ms; two must fit in `ttl`.
     pub check: Duration,
-    /// Time between two polls where the database cannot notify (SQLite, a pooler), and so the age of what is answered
-    /// from memory there. Default 100 ms; two must fit in `ttl`.
+    /// Time between two polls where nobody can be listened to (a pooler, or until PostgreSQL or the reader of SQLite's file
+    /// is heard again), and so the age of what is answered from memory there. Default 100 ms; two must fit in `ttl`.
     pub poll: Duration,
     /// Whether PostgreSQL is asked to notify. Behind a pooler that hands out transactions nobody would hear it (unless
     /// `database.session_pooled` leads past it): changes are polled then. Default yes; a pooler that was not told of is

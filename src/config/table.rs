@@ -358,7 +358,8 @@ pub(super) const FILE: &[Key<Draft>] = &[
     Whole::new(
         "failover.settle_pause",
         Time(|draft| &mut draft.config.failover.settle_pause, 0, HOUR),
-        "The pause between two such transactions, so that lookups and writes get their turn.",
+        "The pause between two such transactions, so that lookups and writes get their turn; a quarter of what the last one \
+         took, at most 1 s, if that is longer.",
     )
     .not_in_rounds(),
     Whole::new(
@@ -400,8 +401,8 @@ pub(super) const FILE: &[Key<Draft>] = &[
     Whole::new(
         "feed.poll",
         Time(|draft| &mut draft.config.feed.poll, 1, HOUR),
-        "Time between two polls where the database cannot notify, and so the age of what is answered from memory there. \
-         Two must fit into `ttl`.",
+        "Time between two polls where nobody can be listened to (a pooler, or until PostgreSQL or the reader of SQLite's file \
+         is heard again), and so the age of what is answered from memory there. Two must fit into `ttl`.",
     ),
     Whole::new(
         "feed.listen",

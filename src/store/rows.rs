@@ -20,6 +20,7 @@ use crate::core::{
     time::{Age, DatabaseTime},
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
+use std::collections::BTreeMap;
 
 /// Decodes a document, or says which part of it is not allowed.
 pub(super) fn decode<T: DeserializeOwned>(op: StoreOp, json: &str) -> Result<T, StoreError> {
@@ -196,11 +197,18 @@ struct HeldDoc {
     held: i64,
 }
 
+/// A storage that cannot be named holds no replica that could be read, so what is said of it concerns nobody.
 #[derive(Deserialize)]
 struct AttributesDoc {
-    storage: Storage,
+    storage: Foreign<Storage>,
     #[serde(flatten)]
     attributes: StorageAttributes,
+}
+
+impl AttributesDoc {
+    fn entry(self) -> Option<(Storage, StorageAttributes)> {
+        Some((self.storage.0?, self.attributes))
+    }
 }
 
 /// The row of a virtual storage; a storage that we do not allow is refused, for somebody may be writing to it.
@@ -245,7 +253,7 @@ impl From<ShardDoc> for ShardSnapshot {
             recorded: doc.recorded.map(recorded),
             era: doc.era,
             at: doc.at,
-            attributes: doc.attributes.into_iter().map(|row| (row.storage, row.attributes)).collect(),
+            attributes: doc.attributes.into_iter().filter_map(AttributesDoc::entry).collect(),
             lags: doc.lags.map(lags),
             health: HealthFacts {
                 votes: doc.votes.into_iter().filter_map(VoteDoc::row).collect(),
@@ -258,7 +266,7 @@ impl From<ShardDoc> for ShardSnapshot {
 
 /// The facts of what one node leads. Each repository is a list, for there are many: its id, path, generation, epoch and
 /// facts version; its replicas, each with its generation; the storages to be deleted from, and those assigned. An empty
-/// list may be NULL.
+/// list may be NULL. One that nobody could have written must cost itself, not what its neighbours wait for.
 #[derive(Deserialize)]
 pub(super) struct SettleDoc {
     at: DatabaseTime,
@@ -268,7 +276,24 @@ pub(super) struct SettleDoc {
     votes: Vec<VoteDoc>,
     supervisors: SupervisorDocs,
     members: Vec<MemberDoc>,
-    repositories: Vec<LedDoc>,
+    repositories: Vec<Led>,
+}
+
+/// Read, or only its id and why not.
+enum Led {
+    Row(LedDoc),
+    Unreadable(RepositoryId, String),
+}
+
+impl<'de> Deserialize<'de> for Led {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = serde_json::Value::deserialize(deserializer)?;
+        LedDoc::deserialize(&row).map(Led::Row).or_else(|why| {
+            let repository = row.get(0).ok_or_else(|| D::Error::custom("a repository without an id"))?;
+            let repository = RepositoryId::deserialize(repository).map_err(D::Error::custom)?;
+            Ok(Led::Unreadable(repository, why.to_string().chars().take(500).collect()))
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -296,16 +321,24 @@ impl LedDoc {
 
 impl SettleDoc {
     pub(super) fn snapshot(self, node: &NodeId) -> SettleSnapshot {
+        let (mut repositories, mut unreadable) = (Vec::new(), BTreeMap::new());
+        for led in self.repositories {
+            match led {
+                Led::Row(row) => repositories.push(row.row()),
+                Led::Unreadable(repository, why) => drop(unreadable.insert(repository, why)),
+            }
+        }
         let facts = SettleFacts {
             cluster: self.settings.cluster.clone(),
             node: node.clone(),
             era: self.era,
             at: self.at,
-            attributes: self.attributes.into_iter().map(|row| (row.storage, row.attributes)).collect(),
+            attributes: self.attributes.into_iter().filter_map(AttributesDoc::entry).collect(),
             votes: self.votes.into_iter().filter_map(VoteDoc::row).collect(),
             supervisors: self.supervisors.rows().0,
             members: self.members.into_iter().filter_map(MemberDoc::row).collect(),
-            repositories: self.repositories.into_iter().map(LedDoc::row).collect(),
+            repositories,
+            unreadable,
         };
         SettleSnapshot { facts, settings: self.settings }
     }

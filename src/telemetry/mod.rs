@@ -179,7 +179,7 @@ pub(crate) fn settling_begins(node: &NodeId) {
 }
 pub(crate) fn settling_ended(end: &Ended) {
     let (virtual_storage, storage) = (&end.node.virtual_storage, &end.node.storage);
-    let Progress { settled, lost, without_candidate, batches, rests: _ } = end.progress;
+    let Progress { settled, lost, without_candidate, unreadable, batches, rests: _ } = end.progress;
     let took_ms = u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX);
     let outcome = if end.back { "the node is held down no longer" } else { "nothing is left to settle" };
     info!(
@@ -188,6 +188,7 @@ pub(crate) fn settling_ended(end: &Ended) {
         settled,
         lost,
         without_candidate,
+        unreadable,
         batches,
         took_ms,
         outcome,
@@ -197,6 +198,17 @@ pub(crate) fn settling_ended(end: &Ended) {
 pub(crate) fn settling_failed(node: &NodeId, error: &(dyn std::error::Error + 'static)) {
     let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
     warn!(%virtual_storage, %storage, error = %Causes(error), "settling what a dead node led failed; it is tried again");
+}
+
+pub(crate) fn settling_unreadable(node: &NodeId, repository: crate::core::ids::RepositoryId, why: &str) {
+    let (virtual_storage, storage) = (&node.virtual_storage, &node.storage);
+    warn!(
+        repository_id = repository.0,
+        %virtual_storage,
+        %storage,
+        error = why,
+        "what a dead node led cannot be read: what is recorded of this repository is not allowed; it is left as it is"
+    );
 }
 
 /// Praefect's spelling of the supervisor's name and of both primaries, in these three alone.

@@ -13,13 +13,13 @@ use quorate::{
         ids::{NodeId, RelativePath, RepositoryId, Voter},
         monitor::SettingsInForce,
         quorum::{Tally, Verdict},
-        settings::{Profile, Settings},
+        settings::{Profile, Settings, WithoutCandidate},
         settling::Progress,
     },
     messages::control::GetRestarts,
     store::{
         Answer, ElectionStore, HealthStore, NewRepository, Outcome, Registered, Registration, RepositoryStore,
-        SettleBatch, SettleOutcome, SettleSnapshot, SettleStore, StoreErrorKind, StoreOp, VoteBatch,
+        SettleBatch, SettleOutcome, SettleSnapshot, SettleStore, StoreError, StoreErrorKind, StoreOp, VoteBatch,
         memory::MemoryStore,
     },
     telemetry::Meter,
@@ -394,4 +394,62 @@ async fn a_node_that_the_database_holds_healthy_keeps_everything() {
     assert_eq!(calls(&alone.store, StoreOp::SettleCas), 0);
     let read = calls(&alone.store, StoreOp::SettleFacts);
     assert!((5..40).contains(&read), "it looks again now and then: {read} times in a minute");
+}
+
+#[actix::test]
+async fn what_cannot_be_read_holds_nobody_up_and_is_told_and_counted() {
+    let world = World::new(Profile::Default);
+    let one = world.assemble(settling(&world, "s1", 10)).await.unwrap();
+    let ids = led_by_g1(&world.store, 25).await;
+    // Before, between and behind others, and at the very end of a batch.
+    let unreadable = [0, 9, 12, 24];
+    unreadable.iter().for_each(|at| world.store.foreign_nameless_replica(ids[*at]));
+    world.node("g1").answers(DEAD);
+    rests(&one).await;
+    let expected: Vec<usize> = (0..25).map(|at| usize::from(!unreadable.contains(&at))).collect();
+    assert_eq!(changes(&world.store, &ids).await, expected);
+    let known = progress(&one);
+    assert_eq!((known.settled, known.unreadable, known.lost), (21, 4, 0));
+    let reads = calls(&world.store, StoreOp::SettleFacts);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(calls(&world.store, StoreOp::SettleFacts), reads, "it is not tried for ever");
+}
+
+/// Fails the second of the commits that one batch is made of, once.
+struct FailsHalfway {
+    inner: Arc<MemoryStore>,
+    asked: AtomicU32,
+}
+
+impl SettleStore for FailsHalfway {
+    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
+        self.inner.settle_facts(node, after, limit)
+    }
+    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
+        match self.asked.fetch_add(1, Ordering::SeqCst) {
+            1 => Box::pin(async { Err(StoreError::new(StoreOp::SettleCas, StoreErrorKind::Other)) }),
+            _ => self.inner.settle_cas(batch),
+        }
+    }
+}
+
+#[actix::test]
+async fn a_batch_that_failed_half_way_counts_what_it_committed() {
+    let alone = Alone::new().await;
+    let ids = led_by_g1(&alone.store, 10).await;
+    // Half of them have nobody else who could lead them, and are demoted: two commits for two reasons.
+    let mut settings = Settings::of(Profile::Default);
+    settings.voter_ttl = Duration::from_secs(100_000);
+    settings.without_candidate = WithoutCandidate::Demote;
+    alone.store.settings_update(&settings).await.unwrap();
+    for id in &ids[5..] {
+        alone.store.foreign_generation(*id, Some(Generation(1)));
+    }
+    let store = Arc::new(FailsHalfway { inner: alone.store.clone(), asked: AtomicU32::new(0) });
+    Settler::new(alone.config(store)).start();
+    alone.publish(1);
+    wait::until("it rests", LIMIT, || alone.progress().rests).await;
+    assert_eq!(changes(&alone.store, &ids).await, vec![1; 10]);
+    let known = alone.progress();
+    assert_eq!((known.settled, known.batches), (10, 2), "what was committed before the failure is counted");
 }

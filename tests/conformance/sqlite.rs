@@ -98,6 +98,12 @@ impl Foreign for Beside {
         let value = generation.map_or("NULL".to_owned(), |generation| generation.to_string());
         self.run(&format!("UPDATE repositories SET generation = {value} WHERE repository_id = {repository}"))
     }
+    fn nameless_replica(&self, repository: RepositoryId) -> BoxFuture<'_, ()> {
+        self.run(&format!(
+            "INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id)
+             SELECT virtual_storage, relative_path, '', 0, repository_id FROM repositories WHERE repository_id = {repository}"
+        ))
+    }
     fn recuse<'a>(&'a self, supervisor: &'a SupervisorName, recused: bool) -> BoxFuture<'a, ()> {
         let since = if recused { stamp(Some(Duration::ZERO)) } else { "NULL".to_owned() };
         self.run(&format!("UPDATE supervisors SET recused_since = {since} WHERE name = '{supervisor}'"))

@@ -74,6 +74,7 @@ fn facts_of(health: HealthFacts, attributes: Vec<Option<StorageAttributes>>, led
         supervisors,
         members,
         repositories: numbered.collect(),
+        unreadable: BTreeMap::new(),
     }
 }
 

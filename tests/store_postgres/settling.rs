@@ -6,7 +6,11 @@ use quorate::core::settling::SettlementOf;
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('quorate settles v', 0))";
 
 async fn batch(fixture: &Fixture) -> SettleBatch {
-    let read = fixture.store.settle_facts(&node("g1"), RepositoryId(0), 1_000).await.unwrap();
+    batch_of(fixture, 1_000).await
+}
+
+async fn batch_of(fixture: &Fixture, most: u32) -> SettleBatch {
+    let read = fixture.store.settle_facts(&node("g1"), RepositoryId(0), most).await.unwrap();
     let repositories = read.facts.repositories.iter().map(|led| SettlementOf {
         repository: led.repository,
         epoch: led.epoch,
@@ -108,4 +112,33 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
     assert_eq!(told, [r#"{"virtual_storage" : "v"}"#]);
     let recorded = client.query_one("SELECT count(*) FROM decisions", &[]).await.unwrap();
     assert_eq!(recorded.get::<_, i64>(0), 1, "one record for all of them");
+}
+
+/// A session plans what its triggers do when it first needs it, for one row then. What that plan costs for thousands would
+/// not end within the server's `statement_timeout`.
+#[tokio::test]
+async fn a_large_batch_costs_what_its_rows_do_though_its_session_elected_one_before() {
+    let fixture = Fixture::new().await;
+    let (one, _) = fixture.create("one", Some("g1")).await;
+    let client = raw(&fixture.url).await;
+    client
+        .batch_execute(
+            "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\", replica_path)
+             SELECT 'v', 'many/' || i, 0, 'g1', 'many/' || i FROM generate_series(1, 3000) i;
+             INSERT INTO storage_repositories (virtual_storage, relative_path, storage, generation, repository_id)
+             SELECT virtual_storage, relative_path, 'g2', 0, repository_id FROM repositories WHERE relative_path <> 'one';
+             ANALYZE",
+        )
+        .await
+        .unwrap();
+    fixture.elect(one, "first", "g2").await;
+    let batch = batch_of(&fixture, 10_000).await;
+    assert_eq!(won(&fixture, &batch).await.len(), 3_000);
+    let history = "SELECT count(*), count(decision) FROM primary_changes WHERE previous = 'g1'";
+    let history = client.query_one(history, &[]).await.unwrap();
+    assert_eq!(
+        (history.get::<_, i64>(0), history.get::<_, i64>(1)),
+        (3_001, 3_001),
+        "each has one line, with its decision"
+    );
 }

@@ -284,15 +284,18 @@ BEGIN
 END $$;
 CREATE TRIGGER quorate_guard_inserted BEFORE INSERT ON repositories
     FOR EACH ROW EXECUTE FUNCTION quorate_guard_repository();
-CREATE TRIGGER quorate_guard_updated BEFORE UPDATE OF "primary", generation ON repositories
-    FOR EACH ROW EXECUTE FUNCTION quorate_guard_repository();
+CREATE TRIGGER quorate_guard_updated BEFORE UPDATE OF "primary", generation ON repositories FOR EACH ROW
+    WHEN (NEW."primary" IS DISTINCT FROM OLD."primary" AND NEW.primary_epoch IS NOT DISTINCT FROM OLD.primary_epoch
+          OR NEW.generation IS DISTINCT FROM OLD.generation AND NEW.facts_version = OLD.facts_version)
+    EXECUTE FUNCTION quorate_guard_repository();
 
--- History for every epoch that has none yet (ours is written beside the decision), then word to the listeners: one per
--- repository, or one per virtual storage if a statement changed very many.
+-- History for every epoch that has none yet, then word to the listeners: one per repository, or one per virtual storage if
+-- a statement changed very many. Our own elections do both by themselves, beside the decision, and are quiet here.
 CREATE FUNCTION quorate_primaries_moved() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     moved jsonb;
 BEGIN
+    IF current_setting('quorate.quiet', true) = 'on' THEN RETURN NULL; END IF;
     IF TG_OP = 'INSERT' THEN
         INSERT INTO primary_changes (epoch, repository_id, previous, current)
         SELECT primary_epoch, repository_id, NULL, "primary" FROM new_rows WHERE primary_epoch IS NOT NULL
@@ -467,11 +470,11 @@ BEGIN
     PERFORM quorate_settings_seed(wanted);
     UPDATE settings SET revision = revision + 1, profile = w.profile, policy = w.policy,
         expected_supervisors = w.expected_supervisors, voter_ttl_ms = w.voter_ttl, vote_ttl_ms = w.vote_ttl,
-        decision_ttl_ms = w.decision_ttl, without_candidate = w.without_candidate,
-        praefect_notifications = w.praefect_notifications
+        decision_ttl_ms = w.decision_ttl, without_candidate = w.without_candidate, praefect_notifications = w.praefect_notifications
     FROM json_to_record(wanted) AS w (profile text, policy text, expected_supervisors bigint, voter_ttl bigint,
                                       vote_ttl bigint, decision_ttl bigint, without_candidate text,
                                       praefect_notifications boolean);
+    PERFORM quorate_announce('votes', ''); -- Whoever reads votes again reads the settings beside them.
     RETURN quorate_settings();
 END $$;
 

@@ -223,7 +223,10 @@ BEGIN
     ON CONFLICT (id) DO NOTHING;
     INSERT INTO primary_changes (epoch, repository_id, previous, current, decision)
     VALUES (given, repository, held."primary", elected, proposed);
+    PERFORM set_config('quorate.quiet', 'on', true);
     UPDATE repositories SET "primary" = elected, primary_epoch = given WHERE repository_id = repository;
+    PERFORM set_config('quorate.quiet', 'off', true);
+    PERFORM quorate_announce('primaries', quorate_key(held.virtual_storage, held.relative_path, repository));
     RETURN json_build_object('outcome', 'won', 'epoch', given);
 END $$;
 

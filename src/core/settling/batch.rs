@@ -24,9 +24,9 @@ pub struct Batch {
     pub without_candidate: usize,
     /// Why this supervisor may change nothing now, if something is due.
     pub waits: Option<WaitReason>,
-    /// The last repository that was read; `None` if none was.
+    /// The last repository that was read, readable or not; `None` if none was.
     pub last: Option<RepositoryId>,
-    /// How many were read.
+    /// How many were read, those that are unreadable among them.
     pub read: usize,
     /// What the votes say of each storage that holds a replica.
     pub verdicts: BTreeMap<Storage, Verdict>,
@@ -72,8 +72,8 @@ pub fn decide(facts: &SettleFacts, settings: &Settings, proposer: &Voter, lot: u
         kept: 0,
         without_candidate: 0,
         waits: None,
-        last: facts.repositories.last().map(|led| led.repository),
-        read: facts.repositories.len(),
+        last: facts.last(),
+        read: facts.read(),
         verdicts,
     };
     let (mut one, mut due) = (None, BTreeMap::new());

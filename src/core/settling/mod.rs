@@ -39,6 +39,8 @@ pub struct SettleFacts {
     pub members: Vec<MemberRow>,
     /// The repositories, in order of id.
     pub repositories: Vec<LedRepository>,
+    /// Those among them that cannot be read, and why: a foreign writer recorded what we do not allow. Each costs itself.
+    pub unreadable: BTreeMap<RepositoryId, String>,
 }
 
 /// What is one repository's own.
@@ -63,6 +65,19 @@ pub struct LedRepository {
 }
 
 impl SettleFacts {
+    /// How many repositories were read, those that cannot be read among them.
+    #[must_use]
+    pub fn read(&self) -> usize {
+        self.repositories.len().saturating_add(self.unreadable.len())
+    }
+
+    /// The last of them; `None` if there was none.
+    #[must_use]
+    pub fn last(&self) -> Option<RepositoryId> {
+        let readable = self.repositories.last().map(|led| led.repository);
+        readable.max(self.unreadable.last_key_value().map(|(repository, _)| *repository))
+    }
+
     /// The facts of one of them, as a read of that one alone would have found them.
     #[must_use]
     pub fn election(&self, led: &LedRepository) -> ElectionFacts {

@@ -22,11 +22,15 @@ pub struct Pace {
     pub batch: u32,
     /// From the verdict to the first batch: a batch holds its rows, and whoever is asked for just then is elected by that.
     pub head_start: Duration,
-    /// The pause between two batches.
+    /// The least pause between two batches. It is a quarter of what the last one took if that is longer: a database that
+    /// is slow has others to serve.
     pub pause: Duration,
     /// The pause before something is tried again, and the longest one: it doubles.
     pub retry: (Duration, Duration),
 }
+
+/// Of what a batch took, the part that is paused after it, and the longest such pause.
+const REST: (u32, Duration) = (4, Duration::from_secs(1));
 
 /// How far a node's walk has come, over all its passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -37,7 +41,9 @@ pub struct Progress {
     pub lost: u64,
     /// Repositories of the last pass for which nobody may be elected.
     pub without_candidate: u64,
-    /// Batches that were committed.
+    /// Repositories of the last pass that could not be read: what is recorded of them is not allowed.
+    pub unreadable: u64,
+    /// Batches of which at least a part was committed.
     pub batches: u64,
     /// Whether the walk has ended: nothing is left that could be settled now.
     pub rests: bool,
@@ -58,13 +64,18 @@ pub enum Turn {
         lost: u64,
         /// How many have nobody who could lead them.
         without_candidate: u64,
+        /// How many of those that were read could not be read.
+        unreadable: u64,
     },
     /// Another supervisor settles this virtual storage.
     Busy,
     /// The database holds the node down no longer, or this supervisor may not act.
     NotNow,
-    /// The database did not answer.
-    Failed,
+    /// The database did not answer, or not to the end.
+    Failed {
+        /// How many were settled before that.
+        settled: u64,
+    },
 }
 
 /// What to do next.
@@ -109,7 +120,20 @@ impl Walk {
     fn begin(&mut self, now: Timestamp, pace: &Pace) {
         (self.after, self.began, self.retry, self.again) = (START, now, pace.retry.0, false);
         self.due = now.after(pace.head_start);
-        (self.progress.rests, self.progress.without_candidate) = (false, 0);
+        self.progress.rests = false;
+        self.progress.left_behind();
+    }
+}
+
+impl Progress {
+    /// What is counted anew in each pass.
+    fn left_behind(&mut self) {
+        (self.without_candidate, self.unreadable) = (0, 0);
+    }
+
+    fn committed(&mut self, settled: u64) {
+        self.settled = self.settled.saturating_add(settled);
+        self.batches = self.batches.saturating_add(u64::from(settled > 0));
     }
 }
 
@@ -179,24 +203,30 @@ impl Settling {
         }
     }
 
-    /// Takes what became of a node's batch; answers whether its walk ended by that. `lot` jitters pauses.
-    pub fn done(&mut self, now: Timestamp, node: &NodeId, turn: Turn, lot: u64) -> Option<Ended> {
+    /// Takes what became of a node's batch and how long that took; answers whether its walk ended by that. `lot` jitters
+    /// pauses.
+    pub fn done(&mut self, now: Timestamp, node: &NodeId, turn: Turn, took: Duration, lot: u64) -> Option<Ended> {
         let pace = self.pace;
         let walk = self.walks.get_mut(node)?;
-        let (last, read, settled, lost, without_candidate) = match turn {
-            Turn::Done { last, read, settled, lost, without_candidate } => {
-                (last, read, settled, lost, without_candidate)
+        let (last, read, settled, lost, without_candidate, unreadable) = match turn {
+            Turn::Done { last, read, settled, lost, without_candidate, unreadable } => {
+                (last, read, settled, lost, without_candidate, unreadable)
             }
-            Turn::Busy | Turn::NotNow | Turn::Failed => {
+            Turn::Busy | Turn::NotNow => {
+                walk.pause(now, &pace, lot);
+                return None;
+            }
+            Turn::Failed { settled } => {
+                walk.progress.committed(settled);
                 walk.pause(now, &pace, lot);
                 return None;
             }
         };
         let progress = &mut walk.progress;
-        progress.settled = progress.settled.saturating_add(settled);
+        progress.committed(settled);
         progress.lost = progress.lost.saturating_add(lost);
         progress.without_candidate = progress.without_candidate.saturating_add(without_candidate);
-        progress.batches = progress.batches.saturating_add(u64::from(settled > 0));
+        progress.unreadable = progress.unreadable.saturating_add(unreadable);
         walk.again |= lost > 0;
         if settled > 0 {
             walk.retry = pace.retry.0;
@@ -207,13 +237,14 @@ impl Settling {
             if settled == 0 && lost > 0 {
                 walk.pause(now, &pace, lot);
             } else {
-                walk.due = now.after(pace.pause);
+                let rest = took.checked_div(REST.0).unwrap_or_default().min(REST.1);
+                walk.due = now.after(pace.pause.max(rest));
             }
             return None;
         }
         if walk.again {
             (walk.after, walk.again) = (START, false);
-            walk.progress.without_candidate = 0;
+            walk.progress.left_behind();
             walk.pause(now, &pace, lot);
             return None;
         }

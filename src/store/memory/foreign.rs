@@ -95,6 +95,12 @@ impl MemoryStore {
         self.tell();
     }
 
+    /// A foreign writer gives a repository a replica whose storage has a name that is not allowed. Whoever settles cannot
+    /// read it any more; a lookup, which is an error in the SQL stores, finds it as it was.
+    pub fn foreign_nameless_replica(&self, repository: RepositoryId) {
+        self.locked().unreadable.insert(repository);
+    }
+
     /// Makes a supervisor abstain, or take part again. Nothing happens if it is not registered.
     pub fn recuse(&self, supervisor: &SupervisorName, recused: bool) {
         if let Some(row) = self.locked().supervisors.get_mut(supervisor) {

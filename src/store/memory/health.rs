@@ -44,6 +44,8 @@ impl HealthStore for MemoryStore {
         self.call(StoreOp::SettingsUpdate, move |state| {
             state.settings = Some((state.settings().revision.next(), wanted.clone()));
             state.touched(1);
+            // Whoever reads votes again reads the settings beside them.
+            state.votes_moved = true;
             state.settings()
         })
     }

@@ -47,8 +47,12 @@ impl State {
         let led = later.filter(|(_, row)| {
             row.virtual_storage == node.virtual_storage && row.primary.as_ref() == Some(&node.storage)
         });
-        let repositories: Vec<LedRepository> = led
-            .take(limit)
+        let (unreadable, readable): (Vec<_>, Vec<_>) =
+            led.take(limit).partition(|(id, _)| self.unreadable.contains(id));
+        let unreadable =
+            unreadable.into_iter().map(|(id, _)| (*id, "a storage name is not allowed".to_owned())).collect();
+        let repositories: Vec<LedRepository> = readable
+            .into_iter()
             .map(|(id, row)| LedRepository {
                 repository: *id,
                 relative_path: row.relative_path.clone(),
@@ -81,6 +85,7 @@ impl State {
                 }
             },
             repositories,
+            unreadable,
         };
         SettleSnapshot { facts, settings: stored }
     }

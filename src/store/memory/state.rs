@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) votes_moved: bool,
     /// Virtual storages that another supervisor is settling, on order.
     pub(super) settled_elsewhere: BTreeSet<VirtualStorage>,
+    /// Repositories of which a foreign writer recorded what nobody may read.
+    pub(super) unreadable: BTreeSet<RepositoryId>,
 }
 
 pub(super) struct Supervisor {
@@ -192,6 +194,7 @@ impl State {
             touched_ids: BTreeSet::new(),
             votes_moved: false,
             settled_elsewhere: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 

@@ -182,30 +182,40 @@ pub(super) struct Manager {
     last: LastFailure,
 }
 
-/// A pooled connection, and which file it is to.
+/// A connection, and which file it is to.
 pub(super) struct Held {
     pub(super) connection: SqliteConnection,
     file: FileId,
+}
+
+impl Held {
+    /// Never makes the file: if it has gone, an empty one in its place would look like a cluster that never was.
+    pub(super) fn open(place: &Place, busy_timeout: Duration) -> Result<Held, Failure> {
+        let file = place.file()?;
+        Ok(Held { connection: set_up(SqliteConnection::establish(&place.existing())?, busy_timeout)?, file })
+    }
+
+    /// An open file does not go stale, but it can be replaced: a supervisor that went on with the old one would vote in
+    /// a cluster of its own, and SQLite would not say so.
+    pub(super) fn is_current(&self, place: &Place) -> Result<(), Failure> {
+        if place.file()? == self.file {
+            return Ok(());
+        }
+        Err(Failure::Known(StoreErrorKind::ConnectionLost, Some("the database file was replaced".into())))
+    }
 }
 
 impl r2d2::ManageConnection for Manager {
     type Connection = Held;
     type Error = Failure;
 
-    /// Never makes the file: if it has gone, an empty one in its place would look like a cluster that never was.
     fn connect(&self) -> Result<Held, Failure> {
-        let file = self.place.file()?;
-        let connection = set_up(SqliteConnection::establish(&self.place.existing())?, self.busy_timeout)?;
+        let held = Held::open(&self.place, self.busy_timeout)?;
         self.last.set(None);
-        Ok(Held { connection, file })
+        Ok(held)
     }
-    /// An open file does not go stale, but it can be replaced: a supervisor that went on with the old one would vote in
-    /// a cluster of its own, and SQLite would not say so.
     fn is_valid(&self, held: &mut Held) -> Result<(), Failure> {
-        if self.place.file()? == held.file {
-            return Ok(());
-        }
-        Err(Failure::Known(StoreErrorKind::ConnectionLost, Some("the database file was replaced".into())))
+        held.is_current(&self.place)
     }
     fn has_broken(&self, held: &mut Held) -> bool {
         std::thread::panicking() || held.connection.is_broken()

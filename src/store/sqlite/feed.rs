@@ -1,15 +1,20 @@
-//! Who is up to date, and the table that pollers read. SQLite cannot speak first.
+//! Who is up to date, and the table of changes.
 //!
 //! There is one writer at a time, so ids are in order of commit and a position is simply the last id read. A file put in
 //! the place of another is noticed when its ids end before the position.
 
 use super::{
-    SqliteStore,
+    SqliteStore, bounded,
+    error::Failure,
+    listener,
     query::{Statement, document, optional},
 };
 use crate::store::{
-    Answer, ChangeFeed, FeedPosition, Listener, Polled, StoreOp, Target, UpToDate, feed::CHANGES_MAX, feed::PolledDoc,
+    Answer, Change, ChangeFeed, FeedPosition, Listener, Polled, StoreOp, Target, UpToDate, feed::CHANGES_MAX,
+    feed::PolledDoc,
 };
+use diesel::SqliteConnection;
+use std::sync::Arc;
 
 macro_rules! up_to_date {
     ($found:literal) => {
@@ -33,6 +38,23 @@ SELECT json_object('position', CAST(MAX(last, 0) AS TEXT), \
         SELECT kind, key FROM changes WHERE id > COALESCE(?1, last) ORDER BY id LIMIT ?2) AS c))) AS document \
 FROM bounds";
 
+/// What changed since a position, and where to go on from; without a position only that.
+pub(super) fn since(
+    connection: &mut SqliteConnection,
+    op: StoreOp,
+    since: Option<i64>,
+) -> Result<(i64, Vec<Change>), Failure> {
+    let limit = i64::try_from(CHANGES_MAX.saturating_add(1)).unwrap_or(i64::MAX);
+    let read = Statement::new(SINCE).optional_bigint(since).bigint(limit);
+    let polled: Polled = document::<PolledDoc>(connection, op, read)?.into();
+    Ok((position(&polled.position), polled.changes))
+}
+
+/// A position of another kind of store comes before every line: everything may have changed.
+fn position(of: &FeedPosition) -> i64 {
+    of.0.parse().unwrap_or(i64::MAX)
+}
+
 impl ChangeFeed for SqliteStore {
     fn up_to_date<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<UpToDate>> {
         let read = match target {
@@ -46,17 +68,15 @@ impl ChangeFeed for SqliteStore {
     }
 
     fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>> {
-        Box::pin(async { Ok(None) })
+        let inner = Arc::clone(&self.inner);
+        Box::pin(bounded(StoreOp::ChangesListen, self.inner.deadline, move || listener::open(&inner).map(Some)))
     }
 
-    fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
-        // A position of another kind of store comes before every line: everything may have changed.
-        let since = since.map(|position| position.0.parse::<i64>().unwrap_or(i64::MAX));
-        let limit = i64::try_from(CHANGES_MAX.saturating_add(1)).unwrap_or(i64::MAX);
-        let read = Statement::new(SINCE).optional_bigint(since).bigint(limit);
+    fn changes_since<'a>(&'a self, from: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
+        let from = from.map(position);
         self.read(StoreOp::ChangesSince, move |connection| {
-            let polled: PolledDoc = document(connection, StoreOp::ChangesSince, read)?;
-            Ok(polled.into())
+            let (position, changes) = since(connection, StoreOp::ChangesSince, from)?;
+            Ok(Polled { position: FeedPosition(position.to_string()), changes })
         })
     }
 }

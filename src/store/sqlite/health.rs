@@ -408,6 +408,8 @@ impl HealthStore for SqliteStore {
                  revision = revision + 1",
             );
             execute(connection, with_settings(update, &wanted))?;
+            // Whoever reads votes again reads the settings beside them.
+            notice(connection, Notice::Votes, String::new())?;
             seed(connection, op, &wanted)
         })
     }

@@ -17,6 +17,7 @@ mod error;
 mod feed;
 mod filesystem;
 mod health;
+mod listener;
 mod migrations;
 mod query;
 mod replicas;
@@ -63,6 +64,8 @@ pub struct SqliteStore {
 
 struct Inner {
     pool: r2d2::Pool<Manager>,
+    place: Place,
+    busy_timeout: Duration,
     last: LastFailure,
     lock: LockWatch,
     deadline: Duration,
@@ -111,7 +114,15 @@ impl SqliteStore {
         migrations::bring_up(&mut first, options.migrate).map_err(|failure| lock.report(StoreOp::Migrate, failure))?;
         let (pool, last) = connect::pool(place.clone(), options);
         let store = SqliteStore {
-            inner: Arc::new(Inner { pool, last, lock, deadline, counting: Arc::new(Semaphore::new(1)) }),
+            inner: Arc::new(Inner {
+                pool,
+                place: place.clone(),
+                busy_timeout: options.busy_timeout,
+                last,
+                lock,
+                deadline,
+                counting: Arc::new(Semaphore::new(1)),
+            }),
         };
         // Kept open until the pool has a connection of its own: the last one to close folds the log into the file.
         drop(store.inner.connection(StoreOp::Connect)?);

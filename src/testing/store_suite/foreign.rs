@@ -30,6 +30,8 @@ pub trait Foreign: Send + Sync {
     fn shard<'a>(&'a self, virtual_storage: &'a VirtualStorage, primary: Option<&'a Storage>) -> BoxFuture<'a, ()>;
     /// A Praefect sets a repository's generation; `None` is what its early rows hold.
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()>;
+    /// Gives a repository a replica whose storage has a name that we do not allow.
+    fn nameless_replica(&self, repository: RepositoryId) -> BoxFuture<'_, ()>;
     /// Makes a registered supervisor abstain, or take part again.
     fn recuse<'a>(&'a self, supervisor: &'a SupervisorName, recused: bool) -> BoxFuture<'a, ()>;
     /// Makes every heartbeat and every vote older, as if nobody had written for so long.
@@ -60,6 +62,9 @@ impl Foreign for MemoryStore {
     fn generation(&self, repository: RepositoryId, generation: Option<Generation>) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.foreign_generation(repository, generation) })
     }
+    fn nameless_replica(&self, repository: RepositoryId) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.foreign_nameless_replica(repository) })
+    }
     fn recuse<'a>(&'a self, supervisor: &'a SupervisorName, recused: bool) -> BoxFuture<'a, ()> {
         Box::pin(async move { MemoryStore::recuse(self, supervisor, recused) })
     }
@@ -71,7 +76,7 @@ impl Foreign for MemoryStore {
 /// Tells every story about foreign writers, each on an empty database of its own.
 pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>, Arc<dyn Foreign>)>) {
     type Tell = fn(Arc<dyn Store>, Arc<dyn Foreign>) -> LocalBoxFuture<'static, ()>;
-    let stories: [(&str, Tell); 8] = [
+    let stories: [(&str, Tell); 9] = [
         ("foreign::a_praefects_votes_count", |store, foreign| Box::pin(a_praefects_votes_count(store, foreign))),
         ("foreign::a_foreign_primary_gets_an_epoch", |store, foreign| {
             Box::pin(a_foreign_primary_gets_an_epoch(store, foreign))
@@ -90,6 +95,9 @@ pub async fn run_foreign(make: &impl Fn() -> BoxFuture<'static, (Arc<dyn Store>,
         }),
         ("foreign::a_recused_supervisor_proposes_nothing", |store, foreign| {
             Box::pin(a_recused_supervisor_proposes_nothing(store, foreign))
+        }),
+        ("foreign::an_unreadable_repository_costs_itself_alone", |store, foreign| {
+            Box::pin(an_unreadable_repository_costs_itself_alone(store, foreign))
         }),
         ("foreign::q_what_the_gone_left_behind_expires", |store, foreign| {
             Box::pin(q_what_the_gone_left_behind_expires(store, foreign))
@@ -252,4 +260,26 @@ pub async fn q_what_the_gone_left_behind_expires(store: Arc<dyn Store>, foreign:
     assert_eq!(world.opinion("s1", "g1").await, Some(Opinion::Up), "its own votes stand");
     let own = world.health().await.facts.votes.into_iter().filter(|row| row.supervisor == s1.name).count();
     assert_eq!(own, 3, "those that it has not cast yet, too");
+}
+
+/// Of what a dead node led one cannot be read: it is named, its neighbours are read and settled, and a walk goes on behind
+/// it.
+pub async fn an_unreadable_repository_costs_itself_alone(store: Arc<dyn Store>, foreign: Arc<dyn Foreign>) {
+    let world = World::new(store).await;
+    let s1 = world.voter("s1").await;
+    let [a, bad, c] = [world.repository("a").await, world.repository("bad").await, world.repository("c").await];
+    foreign.nameless_replica(bad).await;
+    let read = async |after: i64, limit: u32| {
+        ok("read what g1 leads", world.store.settle_facts(&node("g1"), RepositoryId(after), limit).await)
+    };
+    let all = read(i64::MIN, 10).await;
+    assert_eq!(all.facts.repositories.iter().map(|led| led.repository).collect::<Vec<_>>(), [a, c]);
+    assert_eq!(all.facts.unreadable.keys().copied().collect::<Vec<_>>(), [bad]);
+    assert!(all.facts.unreadable.values().all(|why| !why.is_empty()), "{:?}", all.facts.unreadable);
+    let step = read(i64::MIN, 2).await;
+    assert_eq!((step.facts.read(), step.facts.last()), (2, Some(bad)), "it is a step of the walk");
+    assert_eq!(read(bad.0, 2).await.facts.repositories.len(), 1);
+    let won = super::settling::settle(&world, &super::settling::batch(&all, Some("g2"), &s1)).await;
+    assert_eq!(won.into_keys().collect::<Vec<_>>(), [a, c]);
+    assert_eq!(read(i64::MIN, 10).await.facts.last(), Some(bad), "it is left as it is");
 }

@@ -65,7 +65,8 @@ macro_rules! stories {
 }
 
 stories! {
-    settings: first_start_seeds, update_raises_the_revision, running_supervisors_learn_the_revision;
+    settings: first_start_seeds, update_raises_the_revision, running_supervisors_learn_the_revision,
+        an_update_is_told;
     supervisors: incarnations_are_never_reused, registering_makes_rows_for_the_watched_nodes,
         a_lapse_is_a_death, a_removed_supervisor_is_gone, who_abstains_counts_for_nothing_and_that_is_told, a_penalty_is_raised_once_for_all_who_saw_the_deposition, the_newer_process_wins, stop_removes_row_and_votes,
         two_hosts_do_not_take_turns, a_predecessor_takes_no_name_back, a_lost_registration_is_found_again,

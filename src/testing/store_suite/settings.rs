@@ -2,7 +2,7 @@
 
 use super::world::{World, ok};
 use crate::core::settings::{Profile, Settings, WithoutCandidate};
-use crate::store::{Heartbeat, Store};
+use crate::store::{Change, ChangeKind, Heartbeat, Store};
 use std::{sync::Arc, time::Duration};
 
 /// The first configuration is stored and names the cluster; a later, different one changes nothing.
@@ -45,4 +45,13 @@ pub async fn running_supervisors_learn_the_revision(store: Arc<dyn Store>) {
             panic!("a young heartbeat came to {other:?}")
         }
     }
+}
+
+/// An update is told as votes are, for who reads them again reads the settings, too: nobody waits for a heartbeat.
+pub async fn an_update_is_told(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let begin = ok("begin to poll", world.store.changes_since(None).await).position;
+    world.set(|settings| settings.expected_supervisors = Some(5)).await;
+    let told = ok("poll", world.store.changes_since(Some(&begin)).await).changes;
+    assert!(told.contains(&Change::everything(ChangeKind::Votes)), "{told:?}");
 }

@@ -29,7 +29,7 @@ async fn facts(world: &World) -> SettleSnapshot {
 }
 
 /// A batch that gives each of these to `to`, with a decision id of its own.
-fn batch(read: &SettleSnapshot, to: Option<&str>, proposer: &Voter) -> SettleBatch {
+pub(super) fn batch(read: &SettleSnapshot, to: Option<&str>, proposer: &Voter) -> SettleBatch {
     let one = |led: &LedRepository| SettlementOf {
         repository: led.repository,
         epoch: led.epoch,
@@ -48,7 +48,7 @@ fn batch(read: &SettleSnapshot, to: Option<&str>, proposer: &Voter) -> SettleBat
     }
 }
 
-async fn settle(world: &World, batch: &SettleBatch) -> BTreeMap<RepositoryId, Epoch> {
+pub(super) async fn settle(world: &World, batch: &SettleBatch) -> BTreeMap<RepositoryId, Epoch> {
     match ok("settle", world.store.settle_cas(batch).await) {
         SettleOutcome::Done(won) => won,
         other @ (SettleOutcome::Busy | SettleOutcome::EraChanged) => panic!("nobody else settles, yet {other:?}"),
