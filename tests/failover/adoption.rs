@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{Failure, world::World},
-    stage::{Drill, elected, hold, play, put_blindly, storage},
+    stage::{Drill, elected, hold, play, put_blindly, storage, write_everywhere},
 };
 use std::collections::BTreeMap;
 
@@ -12,8 +12,7 @@ type Copy = BTreeMap<u64, Vec<u8>>;
 /// are left. Answers what `g2` and `g3` hold then.
 async fn left_a_tail(world: &mut World) -> Result<(Copy, Copy), Failure> {
     let first = elected(world, "g1").await?;
-    let done = world.client.write(&first, 1, b"one".to_vec()).await?;
-    hold(done.holders.len() == 3, || format!("{done:?}"))?;
+    write_everywhere(world, &first, 1, b"one").await?;
     let holders = put_blindly(world, &first, 7, "seven", &["g2"]).await?;
     hold(holders == ["g1", "g2"], || format!("7 was taken by {holders:?}"))?;
     world.node(&storage("g1"))?.kill()?;

@@ -8,14 +8,14 @@ use crate::{
         world::World,
     },
     disk::ObjectLog,
-    stage::{CHANGE, Drill, elected, hold, play, put_blindly, storage, tell},
+    stage::{CHANGE, Drill, elected, hold, play, put_blindly, storage, tell, write_everywhere},
 };
 use quorate::fencing::Claim;
 use std::path::Path;
 
 /// Freezes `g1` as primary and has `g2` elected; answers both primaries.
 async fn deposed(world: &World) -> Result<(Elected, Elected), Failure> {
-    world.client.write(&elected(world, "g1").await?, 1, b"one".to_vec()).await?;
+    write_everywhere(world, &elected(world, "g1").await?, 1, b"one").await?;
     let old = world.client.primary().await?;
     world.node(&storage("g1"))?.freeze()?;
     let new = elected(world, "g2").await?;

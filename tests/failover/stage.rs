@@ -94,6 +94,15 @@ pub(crate) async fn elected(world: &World, name: &str) -> Result<Elected, Failur
     .await
 }
 
+/// Writes, and brings up to date whoever was too slow for it on a busy machine: whoever misses a write cannot be elected.
+pub(crate) async fn write_everywhere(world: &World, under: &Elected, number: u64, data: &[u8]) -> Result<(), Failure> {
+    let done = world.client.write(under, number, data.to_vec()).await?;
+    for behind in world.nodes.keys().filter(|storage| !done.holders.contains(storage)) {
+        until(CHANGE, "it has caught up", || async { world.client.catch_up(behind).await.map(drop) }).await?;
+    }
+    Ok(())
+}
+
 /// Writes on a node as somebody does who asks nobody whether that is wise.
 pub(crate) async fn put_blindly(
     world: &World,

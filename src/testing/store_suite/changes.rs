@@ -188,13 +188,13 @@ pub async fn a_suspicion_is_heard_by_those_who_listen_and_stored_nowhere(store: 
     let listener = ok("listen", world.store.listen().await);
     let one = Suspicion { by: by.clone(), nodes: [node("g1"), node("g2")].into() };
     let told = ok("tell", world.store.suspicion_tell(&one).await);
-    assert_eq!(told, listener.is_some(), "whoever cannot tell says so");
+    assert!(listener.is_some() || !told, "whoever cannot tell says so");
     let votes = async || {
         let votes = ok("read", world.store.health_facts().await).facts.votes;
         votes.into_iter().map(|vote| (vote.supervisor, vote.node, vote.opinion)).collect::<Vec<_>>()
     };
     let before = votes().await;
-    if let Some(mut listener) = listener {
+    if let Some(mut listener) = listener.filter(|_| told) {
         assert_eq!(suspicions(&mut *listener).await, std::slice::from_ref(&one));
         ok("tell", world.store.suspicion_tell(&one).await);
         ok("check", listener.check().await);
