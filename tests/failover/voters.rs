@@ -24,9 +24,15 @@ fn lan() -> Drill {
 }
 
 /// Freezes all supervisors but the first, none of them inside a transaction: on SQLite that would hold up the first,
-/// too, which is another story (drill 22).
+/// too, which is another story (drill 22). They all vote then: one that was just thawed abstains for a while.
 async fn freeze_two(world: &World) -> Result<(), Failure> {
     for _ in 0..10 {
+        until(CHANGE, "all three hold everybody up", || async {
+            let votes = world.client.facts().await?.votes;
+            let up = votes.values().flat_map(|votes| votes.values()).filter(|opinion| **opinion == Opinion::Up).count();
+            hold(up == 9, || format!("the votes are {votes:?}"))
+        })
+        .await?;
         for supervisor in &world.supervisors[1..] {
             supervisor.child.lock().await.freeze()?;
         }
@@ -35,7 +41,11 @@ async fn freeze_two(world: &World) -> Result<(), Failure> {
             return Ok(());
         }
         thaw_two(world).await?;
-        sleep(Duration::from_millis(100)).await;
+        until(CHANGE, "those two abstain", || async {
+            let voters = world.client.facts().await?.voters;
+            hold(voters.len() == 1, || format!("{voters:?} vote"))
+        })
+        .await?;
     }
     Err("a supervisor was frozen inside a transaction ten times in a row".into())
 }

@@ -68,6 +68,7 @@ async fn start(name: &str, nodes: &[Node], store: Arc<dyn Store>) -> Supervisor<
     (config.settings.voter_ttl, config.settings.vote_ttl) = (LIMIT, LIMIT);
     config.settings.decision_ttl = LIMIT / 3;
     config.health.timeout = Duration::from_secs(2);
+    config.health.stall_limit = LIMIT / 4;
     let transport = GrpcTransport::new(DialOptions::default()).unwrap();
     let supervisor = Supervisor::assemble(config, Ports::new(store, transport)).await.unwrap();
     wait::until("all nodes are healthy", LIMIT, || {

@@ -162,7 +162,8 @@ async fn perform(supervisor: &Supervisor, op: Op) -> Result<serde_json::Value, R
             let read = supervisor.repository(&target(path)).await.map_err(|error| refusal(&error))?;
             let facts = read.facts;
             let replicas = facts.replicas.into_iter().map(|replica| (replica.storage, replica.generation));
-            let voters = facts.supervisors.into_iter();
+            // One that abstains has no vote.
+            let voters = facts.supervisors.into_iter().filter(|row| !row.recused);
             let voters: Vec<_> = voters.map(|row| Voter { name: row.name, incarnation: row.incarnation }).collect();
             let mut votes: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
             for vote in facts.votes {
