@@ -95,6 +95,13 @@ struct Sight {
     asked: Option<Timestamp>,
 }
 
+impl Sight {
+    /// Not known to be silent, and not heard since then either.
+    fn is_unheard_since(&self, then: Timestamp) -> bool {
+        self.silent.is_none() && self.answered.is_none_or(|at| at < then)
+    }
+}
+
 /// What one supervisor knows of its own trustworthiness.
 #[derive(Debug, Clone, Default)]
 pub struct Recusal {
@@ -225,7 +232,7 @@ impl Recusal {
         // Silent for longer than a round before it: that one is known to be gone.
         let unheard = |sight: &Sight| match sight.silent {
             Some(since) => silent.since(since) <= self.limits.round,
-            None => sight.answered.is_none_or(|at| at < silent),
+            None => sight.is_unheard_since(silent),
         };
         if !self.would_blind(self.nodes.iter().filter(|(_, sight)| unheard(sight))) {
             return Hold::No;
@@ -246,8 +253,7 @@ impl Recusal {
     fn ask(&mut self, now: Timestamp, since: Timestamp) -> Vec<NodeId> {
         let mut ask = Vec::new();
         for (node, sight) in &mut self.nodes {
-            let unheard = sight.silent.is_none() && sight.answered.is_none_or(|at| at < since);
-            if unheard && sight.asked.is_none_or(|at| now.since(at) >= self.limits.timeout) {
+            if sight.is_unheard_since(since) && sight.asked.is_none_or(|at| now.since(at) >= self.limits.timeout) {
                 sight.asked = Some(now);
                 ask.push(node.clone());
             }

@@ -126,15 +126,14 @@ pub fn standing(facts: &ElectionFacts, settings: &Settings) -> Decision {
 /// never when somebody better comes up.
 #[must_use]
 pub fn stands_alone(facts: &ElectionFacts, settings: &Settings, primary: &Storage) -> bool {
-    let unhealthy = || verdicts(facts, settings).get(primary) == Some(&Verdict::Unhealthy);
-    let fit = facts.replicas.iter().find(|replica| replica.storage == *primary).is_some_and(|replica| {
+    facts.replicas.iter().find(|replica| replica.storage == *primary).is_some_and(|replica| {
         facts.generation == Some(replica.generation)
             && !replica.marked
             && (replica.assigned || facts.assignments.is_empty())
             && replica.attributes.priority > 0
             && !replica.attributes.draining
-    });
-    fit && !unhealthy()
+            && verdict(facts, settings, primary) != Verdict::Unhealthy
+    })
 }
 
 /// Why each replica that is not a candidate is none; what a decision's record keeps of the losers.
@@ -159,12 +158,13 @@ pub fn candidates_of(facts: &ElectionFacts, settings: &Settings) -> BTreeSet<Sto
 /// The quorum's verdict about each storage that holds a replica.
 #[must_use]
 pub fn verdicts(facts: &ElectionFacts, settings: &Settings) -> BTreeMap<Storage, Verdict> {
-    let of = |replica: &ReplicaFacts| {
-        let node = NodeId::new(facts.virtual_storage.clone(), replica.storage.clone());
-        let tally = tally(&node, &facts.votes, &facts.supervisors, &facts.members, settings);
-        (replica.storage.clone(), tally.verdict(settings.policy))
-    };
+    let of = |replica: &ReplicaFacts| (replica.storage.clone(), verdict(facts, settings, &replica.storage));
     facts.replicas.iter().map(of).collect()
+}
+
+fn verdict(facts: &ElectionFacts, settings: &Settings, storage: &Storage) -> Verdict {
+    let node = NodeId::new(facts.virtual_storage.clone(), storage.clone());
+    tally(&node, &facts.votes, &facts.supervisors, &facts.members, settings).verdict(settings.policy)
 }
 
 fn candidates<'a>(
