@@ -203,7 +203,7 @@ pub struct FeedConfig {
     /// noticed, too.
     pub listen: bool,
     /// The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each, and the most whose
-    /// primaries are, at some 450. 0 keeps none, and then nothing is listened to either. Default 100,000: those that are asked
+    /// primaries are, at some 400. 0 keeps none, and then nothing is listened to either. Default 100,000: those that are asked
     /// for within minutes (`praefect`: 0).
     pub entries: u32,
     /// While the database is down, primaries are answered from memory for so long after the last sign of it, and said to be

@@ -414,7 +414,7 @@ pub(super) const FILE: &[Key<Draft>] = &[
         "feed.entries",
         Number(|draft| &mut draft.config.feed.entries, 0, 10_000_000),
         "The most repositories whose up-to-date storages are kept in memory, at some 200 bytes each, and the most whose \
-         primaries are, at some 450. 0 keeps none, and nothing is listened to either.",
+         primaries are, at some 400. 0 keeps none, and nothing is listened to either.",
     ),
     Whole::new(
         "feed.failsafe_ttl",

@@ -91,7 +91,7 @@ pub(super) struct Leading {
 }
 
 impl PrimaryTable {
-    /// An empty table of at most `capacity` repositories (0 keeps nothing), some 450 bytes each, believed as `trust` and the
+    /// An empty table of at most `capacity` repositories (0 keeps nothing), some 400 bytes each, believed as `trust` and the
     /// cells say.
     #[must_use]
     pub fn new(capacity: usize, trust: Trust, beliefs: Beliefs) -> Arc<Self> {
