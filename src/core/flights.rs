@@ -70,6 +70,8 @@ impl<W: Clone> Flights<W> {
         self.open.retain(|target, _| match (target, scope) {
             (Target::Id(_), _) | (Target::Path(..), Scope::Everything) => false,
             (Target::Path(here, _), Scope::VirtualStorage(of)) => here != of,
+            // Who leads what is read is not known before the answer.
+            (Target::Path(here, _), Scope::LedBy(node)) => *here != node.virtual_storage,
             (Target::Path(here, path), Scope::Repository(of, moved)) => (here, path) != (of, moved),
         });
     }
@@ -78,7 +80,7 @@ impl<W: Clone> Flights<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::RepositoryId;
+    use crate::core::ids::{NodeId, RepositoryId};
 
     fn path(text: &str) -> Target {
         Target::Path("v".parse().unwrap(), text.parse().unwrap())
@@ -111,6 +113,16 @@ mod tests {
         flights.forget(&moved("b"));
         assert!(!flights.end(&one), "nobody knows yet whether it is b");
         assert!(flights.end(&other), "it is not");
+    }
+
+    #[test]
+    fn a_read_may_be_about_whatever_a_dead_node_led_in_its_own_virtual_storage() {
+        for (of, kept) in [("v", false), ("w", true)] {
+            let mut flights = Flights::default();
+            let one = lead(&mut flights, &path("a"));
+            flights.forget(&Scope::LedBy(NodeId::new(of.parse().unwrap(), "g1".parse().unwrap())));
+            assert_eq!(flights.end(&one), kept, "{of}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use super::{
     election::Target,
     flights::{Boarding, Flight, Flights},
-    ids::{RelativePath, VirtualStorage},
+    ids::{NodeId, RelativePath, VirtualStorage},
     time::Timestamp,
 };
 use serde::Serialize;
@@ -24,6 +24,8 @@ use std::{collections::BTreeMap, time::Duration};
 pub enum Scope {
     /// One.
     Repository(VirtualStorage, RelativePath),
+    /// Those that a node led: of each, who leads may have changed, and nothing else.
+    LedBy(NodeId),
     /// All of a virtual storage.
     VirtualStorage(VirtualStorage),
     /// All.
@@ -174,9 +176,11 @@ impl<V: Clone, W: Clone> Memory<V, W> {
         self.flights.end(flight);
     }
 
-    /// A change was reported.
+    /// A change was reported. Who leads is no matter of who is up to date.
     pub fn forget(&mut self, scope: &Scope) {
-        self.flights.forget(scope);
+        if !matches!(scope, Scope::LedBy(_)) {
+            self.flights.forget(scope);
+        }
         match scope {
             Scope::Repository(virtual_storage, path) => {
                 let remove = |shelf: &mut Shelf<V>| shelf.get_mut(virtual_storage).and_then(|here| here.remove(path));
@@ -194,6 +198,7 @@ impl<V: Clone, W: Clone> Memory<V, W> {
                 self.young_len = self.young_len.saturating_sub(young);
                 self.evicted(virtual_storage, young.saturating_add(old));
             }
+            Scope::LedBy(_) => {}
             Scope::Everything => {
                 for shelf in [std::mem::take(&mut self.young), std::mem::take(&mut self.old)] {
                     self.evicted_all(&shelf);
@@ -323,6 +328,7 @@ mod tests {
         let flight = told.lead("a");
         told.0.forget(&one("c"));
         told.0.forget(&Scope::VirtualStorage(vs("w")));
+        told.0.forget(&Scope::LedBy(NodeId::new(vs("v"), "g1".parse().unwrap())));
         told.0.land(&flight, 2);
         assert_eq!((told.look("a"), told.look("b")), (Look::Hit(2), Look::Hit(1)));
         assert_eq!(told.0.counts()[&vs("v")].evict, 0, "removing what is absent counts nothing");

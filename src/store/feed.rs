@@ -7,7 +7,7 @@
 
 use super::{Answer, StoreError, StoreErrorKind, StoreOp};
 use crate::core::{
-    ids::{RelativePath, RepositoryId, Storage, VirtualStorage},
+    ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage},
     monitor::Suspicion,
     synced::Scope,
 };
@@ -106,21 +106,26 @@ pub trait ChangeFeed: Send + Sync {
     fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled>;
 }
 
-/// The key of a notice of ours: `{}`, or a virtual storage, with a path if it is about one repository alone.
+/// The key of a notice of ours: `{}`, or a virtual storage; with a path if it is about one repository alone, with a primary
+/// if it is about all that this one led.
 #[derive(Deserialize)]
 struct Key {
     virtual_storage: Option<VirtualStorage>,
     relative_path: Option<RelativePath>,
+    primary: Option<Storage>,
 }
 
 /// One line of `changes`, or one notification of ours. What cannot be read is everything: nobody knows what it was about.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) fn ours(kind: &str, key: &str) -> Vec<Change> {
     let scope = || match serde_json::from_str(key) {
-        Ok(Key { virtual_storage: Some(virtual_storage), relative_path: Some(relative_path) }) => {
+        Ok(Key { virtual_storage: Some(virtual_storage), relative_path: Some(relative_path), .. }) => {
             Scope::Repository(virtual_storage, relative_path)
         }
-        Ok(Key { virtual_storage: Some(virtual_storage), relative_path: None }) => {
+        Ok(Key { virtual_storage: Some(virtual_storage), relative_path: None, primary: Some(primary) }) => {
+            Scope::LedBy(NodeId::new(virtual_storage, primary))
+        }
+        Ok(Key { virtual_storage: Some(virtual_storage), relative_path: None, primary: None }) => {
             Scope::VirtualStorage(virtual_storage)
         }
         Ok(Key { virtual_storage: None, .. }) | Err(_) => Scope::Everything,
@@ -203,6 +208,8 @@ mod tests {
         let read = |key: &str| ours("replicas", key).remove(0).scope;
         assert_eq!(read(r#"{"virtual_storage":"v","relative_path":"a","repository":7}"#), scope("v/a"));
         assert_eq!(read(r#"{"virtual_storage":"v"}"#), Scope::VirtualStorage("v".parse().unwrap()));
+        let led = Scope::LedBy(NodeId::new("v".parse().unwrap(), "g1".parse().unwrap()));
+        assert_eq!(read(r#"{"virtual_storage":"v","primary":"g1"}"#), led);
         assert_eq!(read("{}"), Scope::Everything);
     }
 

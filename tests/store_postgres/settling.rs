@@ -109,7 +109,7 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
     assert_eq!(won(&fixture, &batch).await.len(), 1_000);
     let told = client.query("SELECT key FROM changes WHERE kind = 'primaries'", &[]).await.unwrap();
     let told: Vec<String> = told.iter().map(|row| row.get(0)).collect();
-    assert_eq!(told, [r#"{"virtual_storage" : "v"}"#]);
+    assert_eq!(told, [r#"{"virtual_storage" : "v", "primary" : "g1"}"#]);
     let recorded = client.query_one("SELECT count(*) FROM decisions", &[]).await.unwrap();
     assert_eq!(recorded.get::<_, i64>(0), 1, "one record for all of them");
 }

@@ -56,9 +56,11 @@ BEGIN
     INSERT INTO decisions (id, supervisor, incarnation, kind, why, evidence)
     VALUES (proposed, proposer, own, CASE WHEN wanted -> 0 ->> 'elected' IS NULL THEN 'demote' ELSE 'elect' END,
             reason, votes_and_counts);
+    -- Many are told as all that their primary led: what others lead stays known to whoever remembers it.
     PERFORM quorate_announce('primaries', key) FROM (
-        SELECT DISTINCT CASE WHEN cardinality(held) > 64 THEN json_build_object('virtual_storage', virtual_storage)::text
-            ELSE quorate_key(virtual_storage, relative_path, repository_id) END AS key
-        FROM repositories WHERE repository_id = ANY (held)) keys;
+        SELECT DISTINCT CASE WHEN cardinality(held) > 64
+            THEN json_build_object('virtual_storage', r.virtual_storage, 'primary', c.previous)::text
+            ELSE quorate_key(r.virtual_storage, r.relative_path, r.repository_id) END AS key
+        FROM primary_changes c JOIN repositories r USING (repository_id) WHERE c.decision = proposed) keys;
     RETURN json_build_object('outcome', 'done', 'won', won);
 END $$;

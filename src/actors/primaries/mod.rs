@@ -19,7 +19,7 @@ use crate::{
     core::{
         election::{Primary, Target},
         flights::{Boarding, Flight, Flights},
-        ids::RepositoryId,
+        ids::{NodeId, RepositoryId},
         lookup::{Source, Trust},
         synced::Scope,
         time::Timestamp,
@@ -30,6 +30,7 @@ use arc_swap::ArcSwap;
 use names::Names;
 use shelves::Shelves;
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -65,10 +66,13 @@ pub struct PrimaryTable {
 }
 
 /// What only one at a time changes.
+#[derive(Default)]
 struct Writer {
     capacity: usize,
     len: usize,
     names: Names,
+    /// Nodes of which nothing that they led is remembered.
+    bare: BTreeSet<NodeId>,
     flights: Flights<Landed>,
 }
 
@@ -98,7 +102,7 @@ impl PrimaryTable {
         Arc::new(Self {
             shelves: Shelves::new(capacity),
             view: ArcSwap::from_pointee(View::of(beliefs)),
-            writer: Mutex::new(Writer { capacity, len: 0, names: Names::default(), flights: Flights::default() }),
+            writer: Mutex::new(Writer { capacity, ..Writer::default() }),
             clock: MonotonicClock::new(),
             trust,
             proven: AtomicU64::new(0),
@@ -201,6 +205,9 @@ impl PrimaryTable {
             let Some(other) = self.shelves.neighbour(primary).and_then(|other| other.repository) else { return };
             self.drop_one(writer, &Target::Id(other));
         }
+        if !writer.bare.is_empty() {
+            writer.bare.remove(&NodeId::new(primary.virtual_storage.clone(), primary.storage.clone()));
+        }
         self.shelves.put(&writer.names.shared(primary));
         writer.len = writer.len.saturating_add(1);
         self.ring(primary);
@@ -221,10 +228,17 @@ impl PrimaryTable {
                 self.doorbell(self.shelves.hash_path(virtual_storage, path)).notify_waiters();
                 return;
             }
-            Scope::VirtualStorage(virtual_storage) => self.shelves.clear(Some(virtual_storage)),
+            // What a dead node led is told batch by batch, and none of it comes to be remembered: one look finds all.
+            Scope::LedBy(node) if !writer.bare.insert(node.clone()) => 0,
+            Scope::LedBy(NodeId { virtual_storage, storage }) => {
+                self.shelves.retain(|one| (&one.storage, &one.virtual_storage) != (storage, virtual_storage))
+            }
+            Scope::VirtualStorage(virtual_storage) => {
+                self.shelves.retain(|one| one.virtual_storage != *virtual_storage)
+            }
             Scope::Everything => {
-                writer.names = Names::default();
-                self.shelves.clear(None)
+                (writer.names, writer.bare) = Default::default();
+                self.shelves.retain(|_| false)
             }
         };
         writer.len = writer.len.saturating_sub(gone);
@@ -359,5 +373,54 @@ impl Drop for Leading {
 impl std::fmt::Debug for PrimaryTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PrimaryTable").field("len", &self.len()).field("down", &self.is_down()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        actors::Cells,
+        core::{
+            epoch::Revision,
+            monitor::SettingsInForce,
+            settings::{Profile, Settings},
+        },
+    };
+
+    fn led_by(storage: &str, number: i64) -> Primary {
+        Primary {
+            cluster: "c".parse().unwrap(),
+            repository: Some(RepositoryId(number)),
+            virtual_storage: "v".parse().unwrap(),
+            relative_path: format!("r{number}").parse().unwrap(),
+            storage: storage.parse().unwrap(),
+            epoch: None,
+        }
+    }
+
+    #[test]
+    fn what_a_dead_node_led_is_forgotten_each_time_and_what_others_lead_is_not() {
+        let cells = Cells::new(SettingsInForce { revision: Revision(1), settings: Settings::of(Profile::Default) });
+        let beliefs = Beliefs {
+            consensus: cells.consensus.subscribe(),
+            voter: cells.voter.subscribe(),
+            local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
+        };
+        let trust = Trust { ttl: Duration::from_secs(2), failsafe_ttl: Duration::from_secs(60) };
+        let table = PrimaryTable::new(10, trust, beliefs);
+        table.keep(&mut table.writing(), &led_by("g2", 2));
+        let dead = Scope::LedBy(NodeId::new("v".parse().unwrap(), "g1".parse().unwrap()));
+        // It recovers and dies again: what is known of it by then is forgotten as well.
+        for _death in 0..2 {
+            table.keep(&mut table.writing(), &led_by("g1", 1));
+            for _batch in 0..2 {
+                table.forget([dead.clone()]);
+                assert_eq!(table.shelves.get(&Target::Id(RepositoryId(1))), None);
+                assert!(table.shelves.get(&Target::Id(RepositoryId(2))).is_some());
+                assert_eq!(table.len(), 1);
+            }
+        }
     }
 }

@@ -81,14 +81,13 @@ impl Shelves {
         from.iter().chain(before).find_map(|shelf| shelf.load().first().map(|(_, first)| Arc::clone(first)))
     }
 
-    /// Keeps only what is not of this virtual storage; answers how many went. `None`: nothing is kept.
-    pub(super) fn clear(&self, of: Option<&VirtualStorage>) -> usize {
+    /// Keeps only what stays; answers how many went.
+    pub(super) fn retain(&self, stays: impl Fn(&Primary) -> bool) -> usize {
         let mut gone = 0_usize;
         let empty = Arc::new(Shelf::new());
         for shelves in [&self.by_path, &self.by_number] {
             for place in shelves {
                 let shelf = place.load();
-                let stays = |entry: &Primary| of.is_some_and(|of| entry.virtual_storage != *of);
                 let left: Shelf = shelf.iter().filter(|(_, entry)| stays(entry)).cloned().collect();
                 if left.len() < shelf.len() {
                     gone = gone.saturating_add(shelf.len().saturating_sub(left.len()));

@@ -149,8 +149,10 @@ fn compare_and_set(connection: &mut SqliteConnection, batch: &SettleBatch) -> Re
             }
         }
         SettleOutcome::Done(_) | SettleOutcome::Busy | SettleOutcome::EraChanged => {
-            let key = Statement::new("SELECT json_object('virtual_storage', ?1) AS document");
-            if let Some(key) = text(connection, key.text(node.virtual_storage.as_str()))? {
+            let key = Statement::new("SELECT json_object('virtual_storage', ?1, 'primary', ?2) AS document")
+                .text(node.virtual_storage.as_str())
+                .text(node.storage.as_str());
+            if let Some(key) = text(connection, key)? {
                 notice(connection, Notice::Primaries, key)?;
             }
         }

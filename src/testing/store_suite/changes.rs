@@ -15,6 +15,8 @@ fn concerns(change: &Change, at: &str) -> bool {
         && match &change.scope {
             Scope::Repository(of, relative_path) => (of, relative_path) == (&virtual_storage("v"), &path(at)),
             Scope::VirtualStorage(of) => *of == virtual_storage("v"),
+            // Who leads is no matter of who is up to date.
+            Scope::LedBy(_) => false,
             Scope::Everything => true,
         }
 }

@@ -14,7 +14,7 @@ fn concerns(change: &Change, at: &str) -> bool {
     change.kind == ChangeKind::Primaries
         && match &change.scope {
             Scope::Repository(of, relative_path) => (of, relative_path) == (&virtual_storage("v"), &path(at)),
-            Scope::VirtualStorage(of) => *of == virtual_storage("v"),
+            Scope::VirtualStorage(of) | Scope::LedBy(NodeId { virtual_storage: of, .. }) => *of == virtual_storage("v"),
             Scope::Everything => true,
         }
 }
