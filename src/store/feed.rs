@@ -12,6 +12,8 @@ use crate::core::{
     synced::Scope,
 };
 use serde::{Deserialize, Deserializer};
+#[cfg(feature = "postgres")]
+use std::collections::HashSet;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Changes that one poll answers one by one. More become [`Scope::Everything`]: reading again is cheaper than a list.
@@ -98,7 +100,8 @@ pub trait Listener: Send {
 pub trait ChangeFeed: Send + Sync {
     /// Who holds the latest generation; `None` if there is no such repository. Writes nothing, locks nothing.
     fn up_to_date<'a>(&'a self, target: &'a super::Target) -> Answer<'a, Option<UpToDate>>;
-    /// Begins to listen, on a connection of its own: every change committed after the answer is told. `None`: this
+    /// Begins to listen, on a connection of its own: every change committed after the answer is told, at the latest by the
+    /// check after it. `None`: this
     /// database cannot speak first, and has to be polled.
     fn listen(&self) -> Answer<'_, Option<Box<dyn Listener>>>;
     /// What changed since a position; without one only where to begin. A position of another database, or one too old
@@ -113,6 +116,16 @@ struct Key {
     virtual_storage: Option<VirtualStorage>,
     relative_path: Option<RelativePath>,
     primary: Option<Storage>,
+}
+
+/// The line of `changes` that a notification is about, if it names one.
+#[cfg(feature = "postgres")]
+pub(super) fn line_of(key: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Told {
+        change: i64,
+    }
+    serde_json::from_str(key).ok().map(|Told { change }| change)
 }
 
 /// One line of `changes`, or one notification of ours. What cannot be read is everything: nobody knows what it was about.
@@ -132,7 +145,7 @@ pub(super) fn ours(kind: &str, key: &str) -> Vec<Change> {
     };
     match kind {
         "votes" => vec![Change::everything(ChangeKind::Votes)],
-        "primaries" => vec![Change { kind: ChangeKind::Primaries, scope: scope() }],
+        "primaries" | "elected" => vec![Change { kind: ChangeKind::Primaries, scope: scope() }],
         "replicas" => vec![Change { kind: ChangeKind::Replicas, scope: scope() }],
         _ => [ChangeKind::Primaries, ChangeKind::Replicas].map(Change::everything).into(),
     }
@@ -160,7 +173,7 @@ pub(super) fn praefects(payload: &str) -> Vec<Change> {
     keys.into_iter().flat_map(of).map(|scope| Change { kind: ChangeKind::Replicas, scope }).collect()
 }
 
-/// The answer of a poll: `{"position", "reset", "changes": [{"kind","key"}]}`, one line more than [`CHANGES_MAX`] at most.
+/// The answer of a poll: `{"position", "reset", "changes": [{"kind","key","id"}]}`, one line more than [`CHANGES_MAX`] at most.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[derive(Deserialize)]
 pub(super) struct PolledDoc {
@@ -174,6 +187,22 @@ pub(super) struct PolledDoc {
 struct Line {
     kind: String,
     key: String,
+    #[cfg(feature = "postgres")]
+    id: Option<i64>,
+}
+
+#[cfg(feature = "postgres")]
+impl PolledDoc {
+    /// What is left of at most `limit` lines without those that were heard of; nobody waits for these any longer. More lines
+    /// were cut off, and what they were is unknown.
+    pub(super) fn without(mut self, heard: &mut HashSet<i64>, limit: usize) -> PolledDoc {
+        self.reset |= self.changes.len() > limit;
+        if self.reset {
+            heard.clear();
+        }
+        self.changes.retain(|line| !line.id.is_some_and(|id| heard.remove(&id)));
+        self
+    }
 }
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -220,6 +249,24 @@ mod tests {
         for payload in ["", "{}", r#"[{"virtual_storage":"v"}]"#, r#"[{"virtual_storage":"","relative_paths":[]}]"#] {
             assert_eq!(praefects(payload), [Change::everything(ChangeKind::Replicas)], "{payload}");
         }
+    }
+
+    #[test]
+    fn a_check_tells_what_was_not_heard_and_everything_if_it_was_cut_off() {
+        let polled = |lines: i64| {
+            let line = |id| serde_json::json!({"kind": "elected", "key": format!(r#"{{"virtual_storage":"v{id}"}}"#), "id": id});
+            let lines: Vec<_> = (1..=lines).map(line).collect();
+            serde_json::from_value::<PolledDoc>(serde_json::json!({"position": "p", "reset": false, "changes": lines}))
+                .unwrap()
+        };
+        let mut heard = HashSet::from([1, 3, 7]);
+        let told: Polled = polled(3).without(&mut heard, 3).into();
+        let missed = Change { kind: ChangeKind::Primaries, scope: Scope::VirtualStorage("v2".parse().unwrap()) };
+        assert_eq!(told.changes, [missed]);
+        assert_eq!(heard, HashSet::from([7]), "its line was not visible yet");
+        let told: Polled = polled(4).without(&mut heard, 3).into();
+        assert!(told.changes.contains(&Change::everything(ChangeKind::Primaries)), "{told:?}");
+        assert!(heard.is_empty());
     }
 
     #[test]

@@ -5,7 +5,11 @@ use crate::synced::{Following, Led};
 use quorate::{
     Error,
     actors::FeedStatus,
-    core::lookup::{Freshness, Source},
+    core::{
+        lookup::{Freshness, Source},
+        synced::Scope,
+    },
+    store::{Change, ChangeKind},
     testing::wait,
 };
 use std::sync::Arc;
@@ -72,7 +76,8 @@ async fn a_listener_that_the_server_ended_forgets_everything_and_listens_again()
     let mut told = following.table.watch_status();
     told.mark_unchanged();
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND query = 'SELECT pg_backend_pid()'";
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                 AND query LIKE '%pg_visible_in_snapshot%'";
     assert_eq!(client.query_one(ended, &[]).await.unwrap().get::<_, i64>(0), 1);
     told.wait_for(|status| *status != FeedStatus::Listening).await.unwrap();
     assert!(following.counts().evict >= 1, "what it knew is forgotten");
@@ -92,6 +97,30 @@ async fn behind_a_pooler_without_listen_it_polls_and_says_so() {
     assert!(matches!(following.table.status(), FeedStatus::Polling { .. }), "{:?}", following.table.status());
     raw(&fixture.url).await.batch_execute(BEHIND).await.unwrap();
     following.becomes("r", &["g1"]).await;
+}
+
+/// An election is told after its commit. Who dies between the two has told nobody.
+#[tokio::test]
+async fn an_election_that_nobody_told_is_found_by_the_next_check_once() {
+    let fixture = Fixture::new().await;
+    let mut listener = fixture.store.listen().await.unwrap().unwrap();
+    let untold = "SELECT quorate_elected(quorate_key('v', 'r', 7))";
+    raw(&fixture.url).await.batch_execute(untold).await.unwrap();
+    let scope = Scope::Repository("v".parse().unwrap(), "r".parse().unwrap());
+    assert_eq!(listener.check().await.unwrap(), [Change { kind: ChangeKind::Primaries, scope }]);
+    assert_eq!(listener.check().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_election_that_was_heard_is_not_told_again_by_the_check() {
+    let fixture = Fixture::new().await;
+    let (id, _) = fixture.create("r", Some("g1")).await;
+    let mut listener = fixture.store.listen().await.unwrap().unwrap();
+    let batch = settling::batch(&fixture).await;
+    assert_eq!(settling::won(&fixture, &batch).await, [id]);
+    let scope = Scope::Repository("v".parse().unwrap(), "r".parse().unwrap());
+    assert_eq!(listener.next().await.unwrap(), [Change { kind: ChangeKind::Primaries, scope }]);
+    assert_eq!(listener.check().await.unwrap(), []);
 }
 
 /// Word that only the database can give: none of these writers is ours.

@@ -5,7 +5,7 @@ use quorate::core::settling::SettlementOf;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('quorate settles v', 0))";
 
-async fn batch(fixture: &Fixture) -> SettleBatch {
+pub(crate) async fn batch(fixture: &Fixture) -> SettleBatch {
     batch_of(fixture, 1_000).await
 }
 
@@ -29,7 +29,7 @@ async fn batch_of(fixture: &Fixture, most: u32) -> SettleBatch {
     }
 }
 
-async fn won(fixture: &Fixture, batch: &SettleBatch) -> Vec<RepositoryId> {
+pub(crate) async fn won(fixture: &Fixture, batch: &SettleBatch) -> Vec<RepositoryId> {
     match fixture.store.settle_cas(batch).await.unwrap() {
         SettleOutcome::Done(won) => won.into_keys().collect(),
         other => panic!("{other:?}"),
@@ -107,7 +107,7 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
     assert!(plan.iter().any(|line| line.contains("quorate_led")), "{plan:#?}");
     let batch = batch(&fixture).await;
     assert_eq!(won(&fixture, &batch).await.len(), 1_000);
-    let told = client.query("SELECT key FROM changes WHERE kind = 'primaries'", &[]).await.unwrap();
+    let told = client.query("SELECT key FROM changes WHERE kind = 'elected'", &[]).await.unwrap();
     let told: Vec<String> = told.iter().map(|row| row.get(0)).collect();
     assert_eq!(told, [r#"{"virtual_storage" : "v", "primary" : "g1"}"#]);
     let recorded = client.query_one("SELECT count(*) FROM decisions", &[]).await.unwrap();

@@ -226,8 +226,8 @@ BEGIN
     PERFORM set_config('quorate.quiet', 'on', true);
     UPDATE repositories SET "primary" = elected, primary_epoch = given WHERE repository_id = repository;
     PERFORM set_config('quorate.quiet', 'off', true);
-    PERFORM quorate_announce('primaries', quorate_key(held.virtual_storage, held.relative_path, repository));
-    RETURN json_build_object('outcome', 'won', 'epoch', given);
+    RETURN json_build_object('outcome', 'won', 'epoch', given, 'tell', json_build_array(
+        quorate_elected(quorate_key(held.virtual_storage, held.relative_path, repository))));
 END $$;
 
 -- Repositories --------------------------------------------------------------------------------------------------

@@ -7,5 +7,6 @@ DROP TRIGGER IF EXISTS quorate_synced_inserted ON storage_repositories;
 DROP FUNCTION IF EXISTS quorate_all_unsynced();
 DROP FUNCTION IF EXISTS quorate_generations_moved();
 DROP FUNCTION IF EXISTS quorate_synced_moved();
+DROP FUNCTION IF EXISTS quorate_elected(text);
 DROP FUNCTION IF EXISTS quorate_announce_replicas(jsonb);
 DROP INDEX IF EXISTS changes_xid;

@@ -57,10 +57,9 @@ BEGIN
     VALUES (proposed, proposer, own, CASE WHEN wanted -> 0 ->> 'elected' IS NULL THEN 'demote' ELSE 'elect' END,
             reason, votes_and_counts);
     -- Many are told as all that their primary led: what others lead stays known to whoever remembers it.
-    PERFORM quorate_announce('primaries', key) FROM (
+    RETURN json_build_object('outcome', 'done', 'won', won, 'tell', (SELECT json_agg(quorate_elected(key)) FROM (
         SELECT DISTINCT CASE WHEN cardinality(held) > 64
             THEN json_build_object('virtual_storage', r.virtual_storage, 'primary', c.previous)::text
             ELSE quorate_key(r.virtual_storage, r.relative_path, r.repository_id) END AS key
-        FROM primary_changes c JOIN repositories r USING (repository_id) WHERE c.decision = proposed) keys;
-    RETURN json_build_object('outcome', 'done', 'won', won);
+        FROM primary_changes c JOIN repositories r USING (repository_id) WHERE c.decision = proposed) keys));
 END $$;

@@ -57,7 +57,7 @@ impl ElectionStore for PostgresStore {
         .bigint(proposer.incarnation.0)
         .text(why.as_str())
         .text(evidence.as_str());
-        Box::pin(self.document(StoreOp::PrimaryCas, call))
+        Box::pin(self.elected(StoreOp::PrimaryCas, call))
     }
 
     fn primary_history(&self, repository: RepositoryId, limit: u32) -> Answer<'_, Vec<PrimaryChange>> {

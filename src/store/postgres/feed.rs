@@ -27,26 +27,33 @@ macro_rules! up_to_date {
 
 /// A snapshot of one server on one timeline.
 #[derive(Serialize, Deserialize)]
-struct Position {
-    snapshot: String,
-    server: String,
-    line: String,
+pub(super) struct Position {
+    pub(super) snapshot: String,
+    pub(super) server: String,
+    pub(super) line: String,
+}
+
+impl FeedPosition {
+    pub(super) fn read(&self) -> Result<Position, StoreError> {
+        rows::decode(StoreOp::ChangesSince, &self.0)
+    }
 }
 
 /// Where a poller begins. Functions of the migrations run in the same snapshot as the rest of the statement.
-const BEGIN: &str = "\
+pub(super) const BEGIN: &str = "\
 SELECT json_build_object('reset', false, 'changes', '[]'::json, 'position', json_build_object(
     'snapshot', pg_current_snapshot()::text, 'server', here.server_id, 'line', here.line)::text)::text AS document
 FROM quorate_server() here";
 
-/// Lines that the snapshot `$1` did not see. Those before its xmin it has seen all; lines are kept for an hour, so that a
+/// Lines that the snapshot `$1` did not see, of kind `$5` or of all. Those before its xmin it has seen all; lines are kept for an hour, so that a
 /// transaction that was still running then is not cleared away unread unless the poller was away for as long.
-const SINCE: &str = "\
+pub(super) const SINCE: &str = "\
 SELECT json_build_object('reset', here.server_id <> $2 OR here.line <> $3, 'position', json_build_object(
     'snapshot', pg_current_snapshot()::text, 'server', here.server_id, 'line', here.line)::text,
-    'changes', coalesce((SELECT json_agg(json_build_object('kind', c.kind, 'key', c.key)) FROM (
-        SELECT kind, key FROM changes
+    'changes', coalesce((SELECT json_agg(json_build_object('kind', c.kind, 'key', c.key, 'id', c.id)) FROM (
+        SELECT kind, key, id FROM changes
         WHERE xid >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)
+          AND kind = coalesce($5, kind)
         LIMIT $4) c), '[]'::json))::text AS document
 FROM quorate_server() here";
 
@@ -77,13 +84,18 @@ impl ChangeFeed for PostgresStore {
 
     fn changes_since<'a>(&'a self, since: Option<&'a FeedPosition>) -> Answer<'a, Polled> {
         let op = StoreOp::ChangesSince;
-        let since = since.map(|position| rows::decode::<Position>(op, &position.0)).transpose();
+        let since = since.map(FeedPosition::read).transpose();
         Box::pin(async move {
             let read = match since? {
                 None => Statement::new(BEGIN),
                 Some(since) => {
                     let limit = i64::try_from(CHANGES_MAX.saturating_add(1)).unwrap_or(i64::MAX);
-                    Statement::new(SINCE).text(since.snapshot).text(since.server).text(since.line).bigint(limit)
+                    Statement::new(SINCE)
+                        .text(since.snapshot)
+                        .text(since.server)
+                        .text(since.line)
+                        .bigint(limit)
+                        .optional_text(None::<&str>)
                 }
             };
             let polled: PolledDoc = self.document(op, read).await?;

@@ -41,6 +41,19 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(1);
 /// under way at once. However many lookups wait, nobody lapses behind them.
 const RESERVED: usize = 3;
 
+/// Word of elections to the listeners.
+const TELL: &str =
+    "SELECT pg_notify('quorate_primaries', word)::text AS document FROM json_array_elements_text($1::json) word";
+
+/// What became of an election, and what the listeners are to be told of it.
+#[derive(serde::Deserialize)]
+struct Elected<T> {
+    #[serde(flatten)]
+    outcome: T,
+    #[serde(default)]
+    tell: Vec<String>,
+}
+
 /// How a store connects. What cannot be right (a zero) is raised to the least that can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
@@ -336,6 +349,16 @@ impl PostgresStore {
         statement: Statement,
     ) -> Result<T, StoreError> {
         rows::decode(op, &self.answer(op, statement).await?)
+    }
+
+    /// Sends an election, and once it is committed tells the listeners of it. That waits for no disk, so NOTIFY's lock is
+    /// held for no time. It may fail: whoever does not hear it reads it at their next check.
+    async fn elected<T: serde::de::DeserializeOwned>(&self, op: StoreOp, election: Statement) -> Result<T, StoreError> {
+        let Elected { outcome, tell } = self.document(op, election).await?;
+        if let (false, Ok(words)) = (tell.is_empty(), json(op, &tell)) {
+            let _ = self.ask(op, Statement::new(TELL).text(words)).await;
+        }
+        Ok(outcome)
     }
 
     /// The document of a statement that always has one.

@@ -84,7 +84,7 @@ impl SettleStore for PostgresStore {
                     .text(why.as_str())
                     .text(evidence.as_str())
                     .text(rows::settlements(batch)?);
-            let outcome: SettledDoc = self.document(StoreOp::SettleCas, call).await?;
+            let outcome: SettledDoc = self.elected(StoreOp::SettleCas, call).await?;
             Ok(outcome.into())
         })
     }
