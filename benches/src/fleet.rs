@@ -1,4 +1,5 @@
-//! What a supervisor of many nodes costs: how long it takes to start, its memory, a round, and its processor at rest.
+//! What supervisors of many nodes cost: how long they take to start, their memory, a round, and at rest their processor and
+//! what they write.
 //!
 //! Nodes that always serve, without a network, show what the actors, the votes and the consensus cost; a few real gRPC
 //! nodes whose addresses many share add what channels and probes cost. One process measures one fleet, for memory that
@@ -44,6 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Order {
     /// Which database.
     pub database: Kind,
+    /// How many supervisors, all in this process.
+    pub supervisors: usize,
+    /// Whose rules they go by.
+    pub profile: Profile,
     /// How many virtual storages.
     pub virtual_storages: usize,
     /// How many nodes in each.
@@ -59,14 +64,18 @@ pub struct Order {
 pub struct Fleet {
     /// Which fleet.
     pub order: Order,
-    /// Until the supervisor answered.
+    /// Until the supervisors answered.
     pub start: Duration,
     /// Until the consensus held every node healthy.
     pub healthy: Duration,
     /// Memory of the process before, in KiB.
     pub before_kib: u64,
-    /// And once it had been at rest.
+    /// When the rest began.
+    pub resting_kib: u64,
+    /// And at its end.
     pub after_kib: u64,
+    /// Rows written each second of it, by the server's own count. SQLite does not count.
+    pub rows_each_second: Option<f64>,
     /// Heartbeats until all votes were read back, at rest.
     pub round: Summary,
     /// Processor time of this process at rest, in percent of one processor. The database server's is not in it.
@@ -95,6 +104,7 @@ impl Recorder for Rounds {
 }
 
 /// A transport to nodes that always serve.
+#[derive(Clone)]
 struct Serving;
 
 struct Serves;
@@ -146,13 +156,12 @@ pub async fn measure(order: Order) -> Result<Fleet> {
     run(order, transport).await
 }
 
-async fn run<T: Transport>(order: Order, transport: T) -> Result<Fleet>
+async fn run<T: Transport + Clone>(order: Order, transport: T) -> Result<Fleet>
 where
     T::Connection: Clone + Send + Sync + 'static,
 {
-    let ground = Ground::new(order.database, Profile::Default).await?;
-    let mut config = Config::new(Profile::Default, "");
-    config.name = Some("bench".parse()?);
+    let ground = Ground::new(order.database, order.profile).await?;
+    let mut config = Config::new(order.profile, "");
     config.start_timeout = PATIENCE;
     config.virtual_storages = virtual_storages(&order)?;
     let nodes: Vec<_> = config.nodes().map(|(node, _)| node).collect();
@@ -160,22 +169,31 @@ where
     let rounds = Rounds::default();
 
     let (before_kib, began) = (memory()?, Instant::now());
-    let ports = Ports::new(ground.store(), transport).metered(Meter::new(rounds.clone()));
-    let supervisor = Supervisor::assemble(config, ports).await?;
+    let mut supervisors = Vec::new();
+    for number in 1..=order.supervisors {
+        config.name = Some(format!("s{number}").parse()?);
+        let ports = Ports::new(ground.store(), transport.clone()).metered(Meter::new(rounds.clone()));
+        supervisors.push(Supervisor::assemble(config.clone(), ports).await?);
+    }
+    let supervisor = supervisors.first().ok_or("no supervisors")?;
     let start = began.elapsed();
-    let mut consensus = supervisor.consensus();
-    let all_healthy = consensus.wait_for(|known| {
-        known.as_ref().is_some_and(|known| nodes.iter().all(|node| known.verdict(node) == Verdict::Healthy))
-    });
-    tokio::time::timeout(PATIENCE, all_healthy).await.map_err(|_| "not healthy in time")??;
+    for supervisor in &supervisors {
+        let mut consensus = supervisor.consensus();
+        let all_healthy = consensus.wait_for(|known| {
+            known.as_ref().is_some_and(|known| nodes.iter().all(|node| known.verdict(node) == Verdict::Healthy))
+        });
+        tokio::time::timeout(PATIENCE, all_healthy).await.map_err(|_| "not healthy in time")??;
+    }
     let healthy = began.elapsed();
 
     // What the start left to do is no rest yet.
     tokio::time::sleep(order.at_rest / 4).await;
     *rounds.0.lock().unwrap_or_else(PoisonError::into_inner) = Samples::default();
-    let (busy_before, resting) = (processor()?, Instant::now());
+    let written_before = written(&ground).await?;
+    let (resting_kib, busy_before, resting) = (memory()?, processor()?, Instant::now());
     tokio::time::sleep(order.at_rest).await;
-    let busy = processor()?.saturating_sub(busy_before).as_secs_f64() / resting.elapsed().as_secs_f64();
+    let (rested, busy) = (resting.elapsed().as_secs_f64(), processor()?.saturating_sub(busy_before).as_secs_f64());
+    let written = written(&ground).await?.zip(written_before).map(|(after, before)| (after - before) as f64 / rested);
     let round = rounds.0.lock().unwrap_or_else(PoisonError::into_inner).summary();
     let after_kib = memory()?;
 
@@ -191,19 +209,32 @@ where
             return Err(format!("{healthy} of {} nodes are healthy after a rest", nodes.len()).into());
         }
     }
-    supervisor.stop().await;
+    for supervisor in &supervisors {
+        supervisor.stop().await;
+    }
     Ok(Fleet {
         order,
         start,
         healthy,
         before_kib,
+        resting_kib,
         after_kib,
+        rows_each_second: written,
         round,
-        busy_percent: busy * 100.0,
+        busy_percent: busy / rested * 100.0,
         healthy_nodes: views.summary(),
         node: found.summary(),
         machine: machine(),
     })
+}
+
+/// Rows that were written to the database so far. Sessions report theirs once a second.
+async fn written(ground: &Ground) -> Result<Option<i64>> {
+    if ground.kind() != Kind::PostgreSQL {
+        return Ok(None);
+    }
+    let rows = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_user_tables";
+    Ok(Some(ground.raw().await.query_one(rows, &[]).await?.get(0)))
 }
 
 fn virtual_storages(order: &Order) -> Result<Vec<VirtualStorageConfig>> {

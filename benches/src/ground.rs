@@ -82,6 +82,12 @@ impl Ground {
         Ok(ground)
     }
 
+    /// Which database.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {

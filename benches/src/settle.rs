@@ -121,6 +121,10 @@ pub async fn run(order: Order) -> Result<Settled> {
         let client = ground.raw().await;
         let left = "SELECT 1 FROM repositories WHERE virtual_storage = 'v' AND \"primary\" = 'g1' LIMIT 1";
         loop {
+            // Without a settler nothing is waited for: what lookups take is asked.
+            if order.batch == 0 {
+                return Result::Ok(died.elapsed());
+            }
             if client.query(left, &[]).await?.is_empty() {
                 return Result::Ok(died.elapsed());
             }

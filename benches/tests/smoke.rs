@@ -96,9 +96,12 @@ async fn a_fleet_is_all_healthy_and_measured_at_rest() {
         [(Kind::SQLite, Vec::new()), (Kind::SQLite, vec![real.address().to_string()]), (Kind::PostgreSQL, Vec::new())]
     {
         let at_rest = Duration::from_secs(3);
-        let fleet = fleet::measure(Order { database, virtual_storages: 2, each: 4, addresses, at_rest }).await.unwrap();
+        let (supervisors, profile) = (2, Profile::Default);
+        let order = Order { database, supervisors, profile, virtual_storages: 2, each: 4, addresses, at_rest };
+        let fleet = fleet::measure(order).await.unwrap();
         assert!(fleet.round.count >= 2 && fleet.start <= fleet.healthy, "{fleet:?}");
         // How busy is no matter here: the other tests of this process are counted with it.
+        assert_eq!(fleet.rows_each_second.is_some_and(|rows| rows > 0.0), database == Kind::PostgreSQL, "{fleet:?}");
         assert!(fleet.after_kib > 0 && fleet.busy_percent > 0.0, "{fleet:?}");
     }
     assert!(real.checks() >= 8, "the real one was asked");

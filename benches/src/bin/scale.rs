@@ -1,9 +1,9 @@
 //! Measures what grows: repositories up to a million, nodes up to ten thousand. Prints Markdown; with `--json` JSON.
 //!
-//! `cargo run --release -p quorate-benches --bin scale -- [--quick] [--json] [--only repositories|nodes|synced]
+//! `cargo run --release -p quorate-benches --bin scale -- [--quick] [--json] [--only repositories|nodes|rest|synced]
 //! [--database postgresql|sqlite]`
 
-use quorate::testing::storage_node::StorageNode;
+use quorate::{core::settings::Profile, testing::storage_node::StorageNode};
 use quorate_benches::{
     Result,
     fleet::{self, Fleet, Order},
@@ -37,8 +37,10 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--json" => options.json = true,
                 "--only" => {
-                    let part = words.next().filter(|part| ["repositories", "nodes", "synced"].contains(&part.as_str()));
-                    options.only = Some(part.ok_or("--only takes repositories, nodes or synced")?);
+                    let part = words
+                        .next()
+                        .filter(|part| ["repositories", "nodes", "rest", "synced"].contains(&part.as_str()));
+                    options.only = Some(part.ok_or("--only takes repositories, nodes, rest or synced")?);
                 }
                 "--database" => {
                     options.databases = match words.next().as_deref() {
@@ -87,19 +89,28 @@ async fn repositories(database: Kind, quick: bool) -> Result<Vec<Cost>> {
 }
 
 /// Measures each fleet in a process of its own.
-async fn fleets(database: Kind, quick: bool) -> Result<Vec<Fleet>> {
+async fn fleets(database: Kind, part: &str, quick: bool) -> Result<Vec<Fleet>> {
     let real: Vec<StorageNode> = (0..3).map(|_| StorageNode::start()).collect();
     let addresses: Vec<String> = real.iter().map(|node| node.address().to_string()).collect();
     let at_rest = Duration::from_secs(if quick { 4 } else { 20 });
-    let sizes: &[(usize, usize, bool)] = if quick {
-        &[(1, 10, false), (10, 10, false), (10, 10, true)]
-    } else {
-        &[(1, 100, false), (10, 100, false), (100, 100, false), (1, 100, true), (10, 100, true)]
+    let sizes: &[(usize, usize, usize, bool)] = match (part, quick) {
+        ("rest", true) => &[(3, 1, 10, true)],
+        ("rest", false) => &[(3, 1, 100, true)],
+        (_, true) => &[(1, 1, 10, false), (1, 10, 10, false), (1, 10, 10, true)],
+        (_, false) => {
+            &[(1, 1, 100, false), (1, 10, 100, false), (1, 100, 100, false), (1, 1, 100, true), (1, 10, 100, true)]
+        }
+    };
+    let (profiles, at_rest): (&[Profile], _) = match part {
+        "rest" => (&[Profile::Default, Profile::Praefect], at_rest * 3),
+        _ => (&[Profile::Default], at_rest),
     };
     let mut measured = Vec::new();
-    for &(virtual_storages, each, is_real) in sizes {
+    for (&(supervisors, virtual_storages, each, is_real), &profile) in
+        sizes.iter().flat_map(|size| profiles.iter().map(move |profile| (size, profile)))
+    {
         let addresses = if is_real { addresses.clone() } else { Vec::new() };
-        let order = Order { database, virtual_storages, each, addresses, at_rest };
+        let order = Order { database, supervisors, profile, virtual_storages, each, addresses, at_rest };
         measured.extend(child(ONE_FLEET, &order).await?);
     }
     Ok(measured)
@@ -138,8 +149,8 @@ async fn measure(options: &Options) -> Result<Report> {
         if options.wants("repositories") {
             costs.extend(repositories(database, options.quick).await?);
         }
-        if options.wants("nodes") {
-            measured.extend(fleets(database, options.quick).await?);
+        for part in ["nodes", "rest"].into_iter().filter(|part| options.wants(part)) {
+            measured.extend(fleets(database, part, options.quick).await?);
         }
         if options.wants("synced") {
             synced.extend(tables(database, options.quick).await?);
@@ -166,16 +177,18 @@ fn print(report: &Report) {
     }
     if !report.fleets.is_empty() {
         println!(
-            "\n| database | nodes | network | answers after | all healthy after | memory | per node | round | busy | `healthy_nodes` | `node` | load |"
+            "\n| database | supervisors | profile | nodes | network | answer after | all healthy after | memory | per node | grown at rest | rows/s | round | busy | `healthy_nodes` | `node` | load |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     }
     for fleet in &report.fleets {
         let order = &fleet.order;
         let (nodes, grown) = (order.virtual_storages * order.each, fleet.after_kib.saturating_sub(fleet.before_kib));
         println!(
-            "| {} | {} × {} | {} | {} ms | {} ms | {:.1} MiB | {:.1} KiB | {} | {:.1} % | {} | {} | {} |",
+            "| {} | {} | {} | {} × {} | {} | {} ms | {} ms | {:.1} MiB | {:.1} KiB | {} KiB | {} | {} | {:.1} % | {} | {} | {} |",
             order.database,
+            order.supervisors,
+            order.profile.as_str(),
             order.virtual_storages,
             order.each,
             if order.addresses.is_empty() { "none" } else { "gRPC" },
@@ -183,6 +196,8 @@ fn print(report: &Report) {
             fleet.healthy.as_millis(),
             grown as f64 / 1_024.0,
             grown as f64 / nodes.max(1) as f64,
+            fleet.after_kib.saturating_sub(fleet.resting_kib),
+            fleet.rows_each_second.map_or("-".to_owned(), |rows| format!("{rows:.1}")),
             fleet.round,
             fleet.busy_percent,
             fleet.healthy_nodes,
