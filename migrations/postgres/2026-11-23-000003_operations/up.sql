@@ -10,20 +10,23 @@ CREATE FUNCTION quorate_is_within(stamp timestamptz, limit_ms bigint) RETURNS bo
     FROM (SELECT clock_timestamp() - stamp AS age) a
 $$;
 
--- Bounded, and over what nobody else is pruning: it may take no registration hostage.
+-- Bounded, and over what nobody else is pruning: it may take no registration or heartbeat hostage. The moment is taken once, for
+-- a comparison with the clock itself goes by no index: it would read all that is young.
 CREATE FUNCTION quorate_prune(keep text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
 BEGIN
-    DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE at < clock_timestamp() - interval '1 hour'
+    DELETE FROM changes WHERE id IN (SELECT id FROM changes WHERE at < moment - interval '1 hour'
                                      ORDER BY at LIMIT 10000 FOR UPDATE SKIP LOCKED);
     DELETE FROM primary_changes WHERE epoch IN (
-        SELECT epoch FROM primary_changes WHERE at < clock_timestamp() - interval '30 days'
+        SELECT epoch FROM primary_changes WHERE at < moment - interval '30 days'
         ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED);
     DELETE FROM decisions WHERE id IN (
-        SELECT id FROM decisions d WHERE at < clock_timestamp() - interval '30 days'
+        SELECT id FROM decisions d WHERE at < moment - interval '30 days'
           AND NOT EXISTS (SELECT FROM primary_changes c WHERE c.decision = d.id)
         ORDER BY at LIMIT 1000 FOR UPDATE SKIP LOCKED);
     DELETE FROM supervisors WHERE name IN (
-        SELECT name FROM supervisors WHERE heartbeat_at < clock_timestamp() - interval '1 day' AND name <> keep
+        SELECT name FROM supervisors WHERE heartbeat_at < moment - interval '1 day' AND name <> keep
         ORDER BY name LIMIT 100 FOR UPDATE SKIP LOCKED);
     -- A row that no registered supervisor owns counts by its stamps alone, and without one within a day for nothing, by
     -- Praefect's rule neither: its writer has gone, or watches the node no longer. A live Praefect stamps every row of
@@ -33,9 +36,9 @@ BEGIN
         WHERE ns.praefect_name <> keep
           AND NOT EXISTS (SELECT FROM supervisors s WHERE s.name = ns.praefect_name)
           AND NOT coalesce(isfinite(last_contact_attempt_at)
-                           AND last_contact_attempt_at >= clock_timestamp() - interval '1 day', false)
+                           AND last_contact_attempt_at >= moment - interval '1 day', false)
           AND NOT coalesce(isfinite(last_seen_active_at)
-                           AND last_seen_active_at >= clock_timestamp() - interval '1 day', false)
+                           AND last_seen_active_at >= moment - interval '1 day', false)
         ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED);
 END $$;
 
