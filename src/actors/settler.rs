@@ -8,6 +8,10 @@
 //! What it goes by is the watch cell of the consensus, never its mailbox, of which it has none to speak of; whether a node
 //! is down is decided by the facts of each batch. It remembers where it stands in each walk and nothing else: one that is
 //! built anew begins anew and finds what is left. At rest it waits for the cells and asks the database nothing.
+//!
+//! While a batch is committed the next one is read: a commit is one processor of the database's and a wait for its disk,
+//! and the facts, a third of the work, hide behind both. More than one batch at once was rejected: two commits of one
+//! supervisor would wait for each other's lock, and what lookups are left would be less.
 
 use super::{
     cells::Cells,
@@ -41,6 +45,10 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// Pause before something is tried again, and the longest one: a row that is held, another supervisor at work, a
 /// database that does not answer. The longest is how late another supervisor goes on where one has died.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How old facts that were read ahead may be. A walk that goes on uses them long before; one that had to wait reads again,
+/// and so decides by what is true then.
+const AHEAD_MAX: Duration = Duration::from_millis(250);
 
 /// Unreadable repositories that are told of, each once, as long as the settler lives; the rest are counted only.
 const TOLD_MAX: usize = 1_000;
@@ -90,6 +98,20 @@ impl Actor for Settler {
     }
 }
 
+/// What the next batch of a walk rests on, read while the one before was committed.
+struct Ahead {
+    node: NodeId,
+    after: RepositoryId,
+    asked: Instant,
+    read: SettleSnapshot,
+}
+
+impl Ahead {
+    fn fits(&self, node: &NodeId, after: RepositoryId) -> bool {
+        self.node == *node && self.after == after && self.asked.elapsed() <= AHEAD_MAX
+    }
+}
+
 /// The cells that wake it.
 struct Woken {
     consensus: watch::Receiver<Option<Arc<Consensus>>>,
@@ -116,7 +138,7 @@ impl SettlerConfig {
         let mut walks =
             Settling::new(Pace { batch: self.batch, head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
-        let (mut told, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), None);
         let mut woken = Woken {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
@@ -137,7 +159,7 @@ impl SettlerConfig {
                 }
                 Next::Batch(node, after) => {
                     let began = Instant::now();
-                    let turn = self.turn(&node, after, &mut unreadable).await;
+                    let turn = self.turn(&node, after, &mut ahead, &mut unreadable).await;
                     let took = began.elapsed();
                     self.meter.settle_batch(took);
                     if let Some(end) = walks.done(clock.now(), &node, turn, took, self.draw()) {
@@ -181,11 +203,21 @@ impl SettlerConfig {
         seed((self.lot)())
     }
 
-    /// One batch: read, decided and committed. Each repository that cannot be read is told once.
-    async fn turn(&self, node: &NodeId, after: RepositoryId, told: &mut BTreeSet<RepositoryId>) -> Turn {
+    /// One batch: read unless that was done ahead, decided and committed. Each repository that cannot be read is told once.
+    async fn turn(
+        &self,
+        node: &NodeId,
+        after: RepositoryId,
+        ahead: &mut Option<Ahead>,
+        told: &mut BTreeSet<RepositoryId>,
+    ) -> Turn {
         let Some(voter) = self.cells.voter.borrow().clone() else { return Turn::NotNow };
-        let answer = timeout(self.timeout, self.store.settle_facts(node, after, self.batch)).await;
-        let read = match answer.unwrap_or_else(|elapsed| Err(silent(StoreOp::SettleFacts, elapsed))) {
+        let known = ahead.take().filter(|ahead| ahead.fits(node, after));
+        let read = match known {
+            Some(known) => Ok(known.read),
+            None => self.read(node, after).await,
+        };
+        let read = match read {
             Ok(read) => read,
             Err(error) => {
                 telemetry::settling_failed(node, &error);
@@ -201,12 +233,31 @@ impl SettlerConfig {
         if batch.read > 0 && (batch.verdict != Verdict::Unhealthy || batch.waits.is_some()) {
             return Turn::NotNow;
         }
+        let (turn, next) = tokio::join!(self.commit(&read, &batch, &voter), self.read_ahead(node, &batch));
+        *ahead = next;
+        turn
+    }
+
+    async fn read(&self, node: &NodeId, after: RepositoryId) -> Result<SettleSnapshot, StoreError> {
+        let answer = timeout(self.timeout, self.store.settle_facts(node, after, self.batch)).await;
+        answer.unwrap_or_else(|elapsed| Err(silent(StoreOp::SettleFacts, elapsed)))
+    }
+
+    /// The facts of the batch behind this one, if there may be one. If they cannot be read it says so when it is due.
+    async fn read_ahead(&self, node: &NodeId, batch: &Batch) -> Option<Ahead> {
+        let after = batch.last.filter(|_| !batch.due.is_empty() && len(batch.read) >= u64::from(self.batch))?;
+        let asked = Instant::now();
+        let read = self.read(node, after).await.ok()?;
+        Some(Ahead { node: node.clone(), after, asked, read })
+    }
+
+    async fn commit(&self, read: &SettleSnapshot, batch: &Batch, voter: &Voter) -> Turn {
         let (mut settled, mut proposed) = (0_u64, 0_u64);
         for settlement in &batch.due {
             if self.cells.behind.borrow().is_some() {
                 return Turn::Failed { settled };
             }
-            let Some(proposal) = proposal(&read, &batch, settlement, &voter, (self.lot)()) else {
+            let Some(proposal) = proposal(read, batch, settlement, voter, (self.lot)()) else {
                 return Turn::Failed { settled };
             };
             let answer = timeout(self.timeout, commit(|| self.store.settle_cas(&proposal))).await;
@@ -216,7 +267,7 @@ impl SettlerConfig {
                 Ok(SettleOutcome::Busy) if settled == 0 => return Turn::Busy,
                 Ok(SettleOutcome::Busy | SettleOutcome::EraChanged) => {}
                 Err(error) => {
-                    telemetry::settling_failed(node, &error);
+                    telemetry::settling_failed(&read.facts.node, &error);
                     return Turn::Failed { settled };
                 }
             }

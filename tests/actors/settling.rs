@@ -380,6 +380,43 @@ async fn without_a_registration_or_an_answering_database_it_asks_nothing() {
     assert_eq!(alone.progress().settled, 5);
 }
 
+/// Its first commit is held for so long, and `then` happens meanwhile.
+async fn held(alone: &Alone, wait: Duration, then: impl AsyncFnOnce()) {
+    alone.store.hold(StoreOp::SettleCas);
+    Settler::new(alone.config(alone.store.clone())).start();
+    alone.publish(1);
+    wait::until("a batch is about to be committed", LIMIT, || alone.store.held(StoreOp::SettleCas) == 1).await;
+    wait::until("the next was read", LIMIT, || calls(&alone.store, StoreOp::SettleFacts) == 2).await;
+    then().await;
+    tokio::time::sleep(wait).await;
+    alone.store.release(StoreOp::SettleCas);
+}
+
+#[actix::test]
+async fn the_next_batch_is_read_while_one_is_committed() {
+    let alone = Alone::new().await;
+    let ids = led_by_g1(&alone.store, 25).await;
+    held(&alone, ms(50), async || {}).await;
+    wait::until("it rests", LIMIT, || alone.progress().rests).await;
+    assert_eq!(changes(&alone.store, &ids).await, vec![1; 25]);
+    assert_eq!((alone.progress().settled, alone.progress().batches), (25, 3));
+    assert_eq!(calls(&alone.store, StoreOp::SettleFacts), 3, "each batch once");
+}
+
+/// The commit takes less than decisions may be old, and yet what was read ahead of it is not what the next one rests on.
+#[actix::test]
+async fn a_node_that_returns_during_a_slow_commit_keeps_what_was_read_ahead() {
+    let alone = Alone::new().await;
+    let ids = led_by_g1(&alone.store, 25).await;
+    held(&alone, ms(300), async || {
+        let healthy = VoteBatch { number: 2, votes: vec![(node("g1"), Opinion::Up)] };
+        alone.store.votes_write(&alone.voter, &healthy).await.unwrap();
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(changes(&alone.store, &ids).await, [vec![1; 10], vec![0; 15]].concat());
+}
+
 /// The published consensus only says where to look: what is changed rests on the facts of the moment.
 #[actix::test]
 async fn a_node_that_the_database_holds_healthy_keeps_everything() {
