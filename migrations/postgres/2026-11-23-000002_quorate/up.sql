@@ -96,6 +96,7 @@ CREATE INDEX quorate_marks ON replication_queue
     (((job ->> 'repository_id')::bigint), (job ->> 'target_node_storage'))
     WHERE state NOT IN ('completed', 'dead', 'cancelled') AND job ->> 'change' = 'delete_replica';
 
+-- What reads or writes is plpgsql: a function in SQL that cannot be inlined is planned anew by each statement that calls it.
 CREATE FUNCTION quorate_micros(span interval) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT (extract(epoch FROM span) * 1000000)::bigint
 $$;
@@ -109,23 +110,23 @@ CREATE FUNCTION quorate_age(stamp timestamptz) RETURNS bigint LANGUAGE sql STABL
 $$;
 
 -- Era in the upper 26 bits, a number from the one sequence in the lower 37. Before the first era is recorded it is 1.
-CREATE FUNCTION quorate_next_epoch() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-    SELECT (coalesce((SELECT max(era) FROM eras), 1) << 37) | nextval('primary_epochs')
-$$;
+CREATE FUNCTION quorate_next_epoch() RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+    RETURN (coalesce((SELECT max(era) FROM eras), 1) << 37) | nextval('primary_epochs');
+END $$;
 
 -- Tells listeners and pollers the same thing. The key is a supervisor's name (votes) or a JSON object (primaries).
-CREATE FUNCTION quorate_announce(what text, about text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
+CREATE FUNCTION quorate_announce(what text, about text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     INSERT INTO changes (kind, key) VALUES (what, about);
     PERFORM pg_notify('quorate_' || what, about);
 END $$;
 
 -- One repository's key; too long a path becomes "re-read all of this virtual storage" instead of an error.
-CREATE FUNCTION quorate_key(storage_of text, path text, id bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN octet_length(whole) <= 7000 THEN whole
-        ELSE json_build_object('virtual_storage', storage_of)::text END
-    FROM (SELECT json_build_object('virtual_storage', storage_of, 'relative_path', path, 'repository', id)::text AS whole) k
-$$;
+CREATE FUNCTION quorate_key(storage_of text, path text, id bigint) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    whole text := json_build_object('virtual_storage', storage_of, 'relative_path', path, 'repository', id);
+BEGIN
+    RETURN CASE WHEN octet_length(whole) <= 7000 THEN whole ELSE json_build_object('virtual_storage', storage_of)::text END;
+END $$;
 
 -- Facts versions ------------------------------------------------------------------------------------------------
 
@@ -412,19 +413,20 @@ CREATE OR REPLACE TRIGGER notify_on_delete AFTER DELETE ON storage_repositories
 
 -- Settings and eras ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION quorate_settings() RETURNS json LANGUAGE sql STABLE AS $$
-    SELECT json_build_object('cluster', cluster_id, 'revision', revision, 'settings', json_build_object(
+CREATE FUNCTION quorate_settings() RETURNS json LANGUAGE plpgsql STABLE AS $$ BEGIN
+    RETURN (SELECT json_build_object('cluster', cluster_id, 'revision', revision, 'settings', json_build_object(
         'profile', profile, 'policy', policy, 'expected_supervisors', expected_supervisors,
         'voter_ttl', voter_ttl_ms, 'vote_ttl', vote_ttl_ms, 'decision_ttl', decision_ttl_ms,
         'without_candidate', without_candidate, 'praefect_notifications', praefect_notifications))
-    FROM settings
-$$;
+        FROM settings);
+END $$;
 
 -- Which server this is, and which life of it. A promoted standby has another timeline, a restored backup may have
 -- another identifier; pg_control_checkpoint() would lag behind a promotion.
-CREATE FUNCTION quorate_server(OUT server_id text, OUT line text) LANGUAGE sql VOLATILE AS $$
-    SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) FROM pg_control_system()
-$$;
+CREATE FUNCTION quorate_server(OUT server_id text, OUT line text) LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+    server_id := (SELECT system_identifier FROM pg_control_system());
+    line := substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);
+END $$;
 
 -- Whether the recorded era is this server's. If not, raises it, in the same transaction that then changes nothing else.
 CREATE FUNCTION quorate_era_holds() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
@@ -491,10 +493,8 @@ ON CONFLICT (epoch) DO NOTHING;
 
 -- A Praefect whose book is here reads along: its caches hear of changes from the first start on, until the settings are
 -- changed, whatever the configuration of the first of us says.
-CREATE FUNCTION quorate_keep_channels() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION quorate_keep_channels() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     NEW.praefect_notifications := NEW.praefect_notifications OR EXISTS (SELECT FROM schema_migrations);
     RETURN NEW;
 END $$;
-CREATE TRIGGER quorate_keep_channels BEFORE INSERT ON settings
-    FOR EACH ROW EXECUTE FUNCTION quorate_keep_channels();
+CREATE TRIGGER quorate_keep_channels BEFORE INSERT ON settings FOR EACH ROW EXECUTE FUNCTION quorate_keep_channels();

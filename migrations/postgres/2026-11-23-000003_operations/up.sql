@@ -5,10 +5,12 @@
 -- Supervisors and votes -----------------------------------------------------------------------------------------
 
 -- Younger than the limit, and not from a clock that was set back.
-CREATE FUNCTION quorate_is_within(stamp timestamptz, limit_ms bigint) RETURNS boolean LANGUAGE sql VOLATILE AS $$
-    SELECT coalesce(age < limit_ms * interval '1 millisecond' AND age >= interval '-1 second', false)
-    FROM (SELECT clock_timestamp() - stamp AS age) a
-$$;
+CREATE FUNCTION quorate_is_within(stamp timestamptz, limit_ms bigint) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    age interval := clock_timestamp() - stamp;
+BEGIN
+    RETURN coalesce(age < limit_ms * interval '1 millisecond' AND age >= interval '-1 second', false);
+END $$;
 
 -- Bounded, and over what nobody else is pruning: it may take no registration or heartbeat hostage. The moment is taken once, for
 -- a comparison with the clock itself goes by no index: it would read all that is young.

@@ -19,10 +19,14 @@ END $$;
 -- Writes down that a primary was elected, and returns what its listeners are to be told. Whoever called tells them after the
 -- commit: NOTIFY's lock is held through a commit's wait for the disk, so that elections which notify commit one by one. A
 -- caller that dies before it tells is made good by the listeners, who read these lines at each of their checks.
-CREATE FUNCTION quorate_elected(about text) RETURNS text LANGUAGE sql VOLATILE AS $$
+CREATE FUNCTION quorate_elected(about text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    told text;
+BEGIN
     INSERT INTO changes (kind, key) VALUES ('elected', about)
-    RETURNING (key::jsonb || jsonb_build_object('change', id))::text
-$$;
+    RETURNING (key::jsonb || jsonb_build_object('change', id))::text INTO told;
+    RETURN told;
+END $$;
 
 -- Whoever knows better what changed sets quorate.quiet within its transaction: an increment, above all. A write that every
 -- replica acknowledged changes no set, and NOTIFY takes a lock at commit.

@@ -14,6 +14,7 @@ DECLARE
     alone boolean := pg_try_advisory_xact_lock(hashtextextended('quorate settles ' || storage_of, 0));
     won json;
     held bigint[];
+    told text[];
 BEGIN
     -- A retry after a lost answer finds its own decision.
     won := (SELECT json_agg(json_build_array(repository_id, epoch)) FROM primary_changes WHERE decision = proposed);
@@ -57,9 +58,12 @@ BEGIN
     VALUES (proposed, proposer, own, CASE WHEN wanted -> 0 ->> 'elected' IS NULL THEN 'demote' ELSE 'elect' END,
             reason, votes_and_counts);
     -- Many are told as all that their primary led: what others lead stays known to whoever remembers it.
-    RETURN json_build_object('outcome', 'done', 'won', won, 'tell', (SELECT json_agg(quorate_elected(key)) FROM (
-        SELECT DISTINCT CASE WHEN cardinality(held) > 64
-            THEN json_build_object('virtual_storage', r.virtual_storage, 'primary', c.previous)::text
-            ELSE quorate_key(r.virtual_storage, r.relative_path, r.repository_id) END AS key
-        FROM primary_changes c JOIN repositories r USING (repository_id) WHERE c.decision = proposed) keys));
+    told := ARRAY(SELECT quorate_elected(key) FROM (
+        SELECT json_build_object('virtual_storage', virtual_storage, 'primary', previous)::text AS key
+        FROM (SELECT DISTINCT r.virtual_storage, c.previous FROM primary_changes c JOIN repositories r USING (repository_id)
+              WHERE c.decision = proposed AND cardinality(held) > 64) many
+        UNION ALL
+        SELECT quorate_key(virtual_storage, relative_path, repository_id) FROM repositories
+        WHERE repository_id = ANY (held) AND cardinality(held) <= 64) keys);
+    RETURN json_build_object('outcome', 'done', 'won', won, 'tell', told);
 END $$;
