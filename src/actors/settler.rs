@@ -245,7 +245,7 @@ impl SettlerConfig {
 
     /// The facts of the batch behind this one, if there may be one. If they cannot be read it says so when it is due.
     async fn read_ahead(&self, node: &NodeId, batch: &Batch) -> Option<Ahead> {
-        let after = batch.last.filter(|_| !batch.due.is_empty() && len(batch.read) >= u64::from(self.batch))?;
+        let after = batch.until.filter(|_| !batch.due.is_empty())?;
         let asked = Instant::now();
         let read = self.read(node, after).await.ok()?;
         Some(Ahead { node: node.clone(), after, asked, read })
@@ -273,8 +273,7 @@ impl SettlerConfig {
             }
         }
         Turn::Done {
-            last: batch.last,
-            read: batch.read,
+            until: batch.until,
             settled,
             lost: proposed.saturating_sub(settled),
             without_candidate: len(batch.without_candidate),

@@ -276,6 +276,7 @@ pub(super) struct SettleDoc {
     votes: Vec<VoteDoc>,
     supervisors: SupervisorDocs,
     members: Vec<MemberDoc>,
+    until: Option<RepositoryId>,
     repositories: Vec<Led>,
 }
 
@@ -339,6 +340,7 @@ impl SettleDoc {
             members: self.members.into_iter().filter_map(MemberDoc::row).collect(),
             repositories,
             unreadable,
+            until: self.until,
         };
         SettleSnapshot { facts, settings: self.settings }
     }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 /// The facts of many repositories at once and their commits.
 pub trait SettleStore: Send + Sync {
     /// The facts of the next repositories whose recorded primary this node is, those with an id above `after` in order of
-    /// id, at most `limit` (1 to 10,000), all in one snapshot. Writes nothing, locks nothing.
+    /// id, at most `limit` (1 to 10,000), all in one snapshot. It may look at no more repositories than it likes, and then
+    /// answer few or none: what is left is behind [`SettleFacts::until`]. Writes nothing, locks nothing.
     fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot>;
     /// Commits many decisions, each if nothing it rested on has moved, as
     /// [`primary_cas`](super::ElectionStore::primary_cas) does for one; all under one decision id and with one record, but

@@ -75,6 +75,7 @@ fn facts_of(health: HealthFacts, attributes: Vec<Option<StorageAttributes>>, led
         members,
         repositories: numbered.collect(),
         unreadable: BTreeMap::new(),
+        until: None,
     }
 }
 

@@ -81,7 +81,7 @@ async fn another_server_raises_the_era_and_settles_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
+async fn a_large_table_is_walked_in_steps_and_a_large_batch_told_as_one() {
     let fixture = Fixture::new().await;
     let client = raw(&fixture.url).await;
     client
@@ -97,14 +97,27 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
         .unwrap();
     let plan = client
         .query(
-            "EXPLAIN SELECT repository_id FROM repositories WHERE virtual_storage = 'v' AND \"primary\" = 'g1' \
-             AND repository_id + 0 > 20000 ORDER BY repository_id + 0 LIMIT 500",
+            "EXPLAIN SELECT repository_id FROM ( \
+             SELECT * FROM repositories WHERE repository_id > 5 ORDER BY repository_id LIMIT 10000) looked \
+             WHERE virtual_storage = 'v' AND \"primary\" = 'g1' ORDER BY repository_id LIMIT 500",
             &[],
         )
         .await
         .unwrap();
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
-    assert!(plan.iter().any(|line| line.contains("quorate_led")), "{plan:#?}");
+    assert!(plan.iter().any(|line| line.contains("Index Scan using repositories_pkey")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Sort")), "what was looked at is in order: {plan:#?}");
+    // Who leads nothing is looked for through everything, but not in one statement.
+    let (mut after, mut steps) = (RepositoryId(0), 0);
+    while let Some(until) = {
+        let read = fixture.store.settle_facts(&node("g9"), after, 500).await.unwrap().facts;
+        assert_eq!(read.repositories, []);
+        read.until
+    } {
+        assert_eq!(until.0 - after.0, 10_000);
+        (after, steps) = (until, steps + 1);
+    }
+    assert_eq!(steps, 3);
     let batch = batch(&fixture).await;
     assert_eq!(won(&fixture, &batch).await.len(), 1_000);
     let told = client.query("SELECT key FROM changes WHERE kind = 'elected'", &[]).await.unwrap();
@@ -112,6 +125,29 @@ async fn a_batch_of_a_large_table_is_found_by_index_and_told_as_one() {
     assert_eq!(told, [r#"{"virtual_storage" : "v", "primary" : "g1"}"#]);
     let recorded = client.query_one("SELECT count(*) FROM decisions", &[]).await.unwrap();
     assert_eq!(recorded.get::<_, i64>(0), 1, "one record for all of them");
+}
+
+/// Thus it costs a page of the table and of none of its indexes: by the server's own counters.
+#[tokio::test]
+async fn an_election_writes_to_no_index_of_the_repositories() {
+    let fixture = Fixture::new().await;
+    let mut client = raw(&fixture.url).await;
+    client
+        .batch_execute(
+            "INSERT INTO repositories (virtual_storage, relative_path, generation, \"primary\", replica_path)
+             SELECT 'v', 'many/' || i, 0, 'g' || (i % 3 + 1), 'many/' || i FROM generate_series(1, 3000) i",
+        )
+        .await
+        .unwrap();
+    let settling = client.transaction().await.unwrap();
+    let cas = "SELECT quorate_settle_cas('d', 'v', (SELECT max(era) FROM eras), quorate_micros(clock_timestamp()), name, \
+               incarnation, 'unhealthy', '{}', (SELECT json_agg(json_build_object('id', repository_id, \
+               'epoch', primary_epoch, 'facts', facts_version, 'elected', 'g2')) FROM repositories \
+               WHERE \"primary\" = 'g1')) ->> 'outcome' FROM supervisors";
+    assert_eq!(settling.query_one(cas, &[]).await.unwrap().get::<_, String>(0), "done");
+    let updated = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'repositories'";
+    let updated = settling.query_one(updated, &[]).await.unwrap();
+    assert_eq!((updated.get::<_, i64>(0), updated.get::<_, i64>(1)), (1_000, 1_000));
 }
 
 /// A session plans what its triggers do when it first needs it, for one row then. What that plan costs for thousands would

@@ -1,2 +1,2 @@
 DROP FUNCTION IF EXISTS quorate_settle_cas(text, text, bigint, bigint, text, bigint, text, text, json);
-DROP INDEX IF EXISTS quorate_led;
+ALTER TABLE repositories RESET (fillfactor);

@@ -24,8 +24,8 @@ pub struct Batch {
     pub without_candidate: usize,
     /// Why this supervisor may change nothing now, if something is due.
     pub waits: Option<WaitReason>,
-    /// The last repository that was read, readable or not; `None` if none was.
-    pub last: Option<RepositoryId>,
+    /// Where the walk goes on; `None` if it has come to the end.
+    pub until: Option<RepositoryId>,
     /// How many were read, those that are unreadable among them.
     pub read: usize,
     /// What the votes say of each storage that holds a replica.
@@ -72,7 +72,7 @@ pub fn decide(facts: &SettleFacts, settings: &Settings, proposer: &Voter, lot: u
         kept: 0,
         without_candidate: 0,
         waits: None,
-        last: facts.last(),
+        until: facts.until,
         read: facts.read(),
         verdicts,
     };

@@ -41,6 +41,8 @@ pub struct SettleFacts {
     pub repositories: Vec<LedRepository>,
     /// Those among them that cannot be read, and why: a foreign writer recorded what we do not allow. Each costs itself.
     pub unreadable: BTreeMap<RepositoryId, String>,
+    /// The last repository that was looked at, whoever leads it, if there may be more behind it; `None` at the end.
+    pub until: Option<RepositoryId>,
 }
 
 /// What is one repository's own.
@@ -69,13 +71,6 @@ impl SettleFacts {
     #[must_use]
     pub fn read(&self) -> usize {
         self.repositories.len().saturating_add(self.unreadable.len())
-    }
-
-    /// The last of them; `None` if there was none.
-    #[must_use]
-    pub fn last(&self) -> Option<RepositoryId> {
-        let readable = self.repositories.last().map(|led| led.repository);
-        readable.max(self.unreadable.last_key_value().map(|(repository, _)| *repository))
     }
 
     /// The facts of one of them, as a read of that one alone would have found them.

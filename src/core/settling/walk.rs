@@ -22,7 +22,7 @@ pub struct Pace {
     pub batch: u32,
     /// From the verdict to the first batch: a batch holds its rows, and whoever is asked for just then is elected by that.
     pub head_start: Duration,
-    /// The least pause between two batches. It is a quarter of what the last one took if that is longer: a database that
+    /// The least pause between two batches. It is an eighth of what the last one took if that is longer: a database that
     /// is slow has others to serve.
     pub pause: Duration,
     /// The pause before something is tried again, and the longest one: it doubles.
@@ -30,7 +30,7 @@ pub struct Pace {
 }
 
 /// Of what a batch took, the part that is paused after it, and the longest such pause.
-const REST: (u32, Duration) = (4, Duration::from_secs(1));
+const REST: (u32, Duration) = (8, Duration::from_secs(1));
 
 /// How far a node's walk has come, over all its passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -54,10 +54,8 @@ pub struct Progress {
 pub enum Turn {
     /// It was decided and, as far as something was due, committed.
     Done {
-        /// The last repository that was read.
-        last: Option<RepositoryId>,
-        /// How many were read.
-        read: usize,
+        /// Behind which repository the walk goes on; `None` if it has come to the end.
+        until: Option<RepositoryId>,
         /// How many were settled.
         settled: u64,
         /// How many of those that were due were not.
@@ -208,9 +206,9 @@ impl Settling {
     pub fn done(&mut self, now: Timestamp, node: &NodeId, turn: Turn, took: Duration, lot: u64) -> Option<Ended> {
         let pace = self.pace;
         let walk = self.walks.get_mut(node)?;
-        let (last, read, settled, lost, without_candidate, unreadable) = match turn {
-            Turn::Done { last, read, settled, lost, without_candidate, unreadable } => {
-                (last, read, settled, lost, without_candidate, unreadable)
+        let (until, settled, lost, without_candidate, unreadable) = match turn {
+            Turn::Done { until, settled, lost, without_candidate, unreadable } => {
+                (until, settled, lost, without_candidate, unreadable)
             }
             Turn::Busy | Turn::NotNow => {
                 walk.pause(now, &pace, lot);
@@ -231,8 +229,8 @@ impl Settling {
         if settled > 0 {
             walk.retry = pace.retry.0;
         }
-        if let Some(last) = last.filter(|_| u64::try_from(read).is_ok_and(|read| read >= u64::from(pace.batch))) {
-            walk.after = last;
+        if let Some(until) = until {
+            walk.after = until;
             // Whoever was faster goes the same way: let them.
             if settled == 0 && lost > 0 {
                 walk.pause(now, &pace, lot);

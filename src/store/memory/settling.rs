@@ -47,8 +47,10 @@ impl State {
         let led = later.filter(|(_, row)| {
             row.virtual_storage == node.virtual_storage && row.primary.as_ref() == Some(&node.storage)
         });
+        let led: Vec<_> = led.take(limit).collect();
+        let until = led.last().filter(|_| led.len() == limit).map(|(id, _)| **id);
         let (unreadable, readable): (Vec<_>, Vec<_>) =
-            led.take(limit).partition(|(id, _)| self.unreadable.contains(id));
+            led.into_iter().partition(|(id, _)| self.unreadable.contains(id));
         let unreadable =
             unreadable.into_iter().map(|(id, _)| (*id, "a storage name is not allowed".to_owned())).collect();
         let repositories: Vec<LedRepository> = readable
@@ -86,6 +88,7 @@ impl State {
             },
             repositories,
             unreadable,
+            until,
         };
         SettleSnapshot { facts, settings: stored }
     }

@@ -8,13 +8,18 @@ use crate::store::{
     statement::Statement,
 };
 
-/// One statement, one snapshot. Each repository's own parts are index lookups; what they have in common is read once, and
+/// How many repositories one read goes through, whoever leads them: some milliseconds of the server's, so that a node that leads
+/// few among millions outlasts no `statement_timeout`.
+const LOOKED_AT_ONCE: i64 = 10_000;
+
+/// One statement, one snapshot. The walk goes by the primary key: an index over the primary was rejected, since with one no
+/// update of a primary could stay on its page, and every election would write to all indexes of `repositories`. Each repository's own parts are index lookups; what they have in common is read once, and
 /// of the votes only those about the node and about storages that hold one of the replicas. The sum is the index's own.
 const FACTS: &str = "\
 WITH led AS MATERIALIZED (
-    SELECT repository_id, relative_path, generation, primary_epoch, facts_version FROM repositories
-    WHERE virtual_storage = $1 AND \"primary\" = $2 AND repository_id + 0 > $3
-    ORDER BY repository_id + 0 LIMIT $4),
+    SELECT repository_id, relative_path, generation, primary_epoch, facts_version FROM (
+        SELECT * FROM repositories WHERE repository_id > $3 ORDER BY repository_id LIMIT $5) looked
+    WHERE virtual_storage = $1 AND \"primary\" = $2 ORDER BY repository_id LIMIT $4),
 own AS MATERIALIZED (
     SELECT l.*,
         ARRAY(SELECT sr.storage FROM storage_repositories sr WHERE sr.repository_id = l.repository_id) AS storages,
@@ -52,6 +57,8 @@ SELECT json_build_object(
         FROM (SELECT praefect_name, max(last_contact_attempt_at) AS at
               FROM node_status WHERE shard_name = $1 AND isfinite(last_contact_attempt_at)
               GROUP BY praefect_name) m) ELSE '[]' END,
+    'until', CASE WHEN (SELECT count(*) FROM led) = $4 THEN (SELECT max(repository_id) FROM led) ELSE (
+        SELECT repository_id FROM repositories WHERE repository_id > $3 ORDER BY repository_id OFFSET $5 - 1 LIMIT 1) END,
     'repositories', (SELECT coalesce(json_agg(json_build_array(
             repository_id, relative_path, generation, primary_epoch, facts_version, replicas, marks, assignments)
             ORDER BY repository_id), '[]') FROM own)
@@ -63,7 +70,8 @@ impl SettleStore for PostgresStore {
             .text(node.virtual_storage.as_str())
             .text(node.storage.as_str())
             .bigint(after.0)
-            .bigint(i64::from(limit.clamp(1, 10_000)));
+            .bigint(i64::from(limit.clamp(1, 10_000)))
+            .bigint(LOOKED_AT_ONCE);
         Box::pin(async move {
             let facts: SettleDoc = self.document(StoreOp::SettleFacts, read).await?;
             Ok(facts.snapshot(node))

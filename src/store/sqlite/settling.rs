@@ -58,6 +58,7 @@ const FACTS: &str = concat!(
     "'contact_age', (now.ms - m.at) * 1000) ORDER BY m.name) FROM (SELECT praefect_name AS name, ",
     "MAX(last_contact_attempt_at) AS at FROM node_status WHERE shard_name = ?1 ",
     "AND last_contact_attempt_at IS NOT NULL GROUP BY praefect_name) AS m) ELSE '[]' END), ",
+    "'until', (SELECT max(repository_id) FROM led HAVING count(*) = ?4), ",
     "'repositories', json((SELECT json_group_array(json_array(l.repository_id, l.relative_path, l.generation, ",
     "l.primary_epoch, l.facts_version, ",
     "json((SELECT json_group_array(json_array(s.storage, s.generation)) FROM storage_repositories AS s ",

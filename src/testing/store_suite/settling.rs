@@ -123,16 +123,17 @@ pub async fn a_walk_goes_in_order_and_in_steps(store: Arc<dyn Store>) {
     done("create", world.store.repository_create(&elsewhere).await);
     let (mut walked, mut after) = (Vec::new(), START);
     loop {
-        let step = ok("read on", world.store.settle_facts(&g1(), after, 2).await).facts.repositories;
-        assert!(step.len() <= 2, "{step:?}");
-        let Some(last) = step.last() else { break };
-        after = last.repository;
-        walked.extend(step.iter().map(|led| led.repository));
+        let step = ok("read on", world.store.settle_facts(&g1(), after, 2).await).facts;
+        assert!(step.repositories.len() <= 2, "{step:?}");
+        walked.extend(step.repositories.iter().map(|led| led.repository));
+        let Some(until) = step.until else { break };
+        assert!(until > after, "it goes on: {until} after {after}");
+        after = until;
     }
     assert_eq!(walked, ids);
     let nothing =
         ok("read", world.store.settle_facts(&NodeId::new(virtual_storage("x"), storage("g1")), START, 2).await);
-    assert_eq!(nothing.facts.repositories, []);
+    assert_eq!((nothing.facts.repositories, nothing.facts.until), (vec![], None));
 }
 
 /// A batch changes what as many single commits would: the rows, the epochs, the history.
