@@ -18,6 +18,7 @@ use quorate::{
         ids::{RelativePath, VirtualStorage},
         quorum::Verdict,
         settings::Profile,
+        watching::Word,
     },
     testing::probe::ScriptedTransport,
 };
@@ -92,7 +93,9 @@ pub async fn run(order: Order) -> Result<Settled> {
         arbiters.push(arbiter);
     }
     let dead = node(0)?;
+    // As a process that is killed: its port refuses, and the streams end that its supervisors listened to.
     transport.node("tcp://g1:1").answers(Evidence::Hard(Hard::Refused));
+    transport.node("tcp://g1:1").says(Word::Ended(Evidence::Hard(Hard::Reset)));
     let died = Instant::now();
     let noticed = async {
         let mut consensus = supervisors[0].consensus();

@@ -148,7 +148,7 @@ pub struct FailoverConfig {
     /// The most repositories of a dead node that get another primary in one transaction before anybody asks for them, where
     /// each has a primary of its own; 0: none, each waits until somebody asks. Default 500 (`praefect`: 0, and no use for it).
     pub settle_batch: u32,
-    /// The pause between two such transactions, so that lookups and writes get their turn. Default 5 ms; a quarter of what
+    /// The pause between two such transactions, so that lookups and writes get their turn. Default 5 ms; an eighth of what
     /// the last one took, at most 1 s, if that is longer.
     pub settle_pause: Duration,
 }

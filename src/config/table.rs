@@ -358,7 +358,7 @@ pub(super) const FILE: &[Key<Draft>] = &[
     Whole::new(
         "failover.settle_pause",
         Time(|draft| &mut draft.config.failover.settle_pause, 0, HOUR),
-        "The pause between two such transactions, so that lookups and writes get their turn; a quarter of what the last one \
+        "The pause between two such transactions, so that lookups and writes get their turn; an eighth of what the last one \
          took, at most 1 s, if that is longer.",
     )
     .not_in_rounds(),

@@ -47,6 +47,7 @@ DROP INDEX IF EXISTS quorate_marks;
 DROP SEQUENCE IF EXISTS primary_epochs, incarnations;
 DROP TABLE IF EXISTS changes, eras, primary_changes, decisions, storages, supervisors, settings;
 ALTER TABLE shard_primaries DROP COLUMN IF EXISTS epoch;
-ALTER TABLE repositories DROP COLUMN IF EXISTS primary_epoch, DROP COLUMN IF EXISTS facts_version;
+ALTER TABLE repositories DROP COLUMN IF EXISTS primary_epoch, DROP COLUMN IF EXISTS facts_version,
+    RESET (fillfactor);
 ALTER TABLE node_status DROP COLUMN IF EXISTS verdict, DROP COLUMN IF EXISTS incarnation,
     DROP COLUMN IF EXISTS vote_number;

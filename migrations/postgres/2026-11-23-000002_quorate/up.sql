@@ -42,7 +42,11 @@ CREATE TABLE storages (
 
 ALTER TABLE node_status ADD COLUMN verdict text CHECK (verdict IN ('up', 'down', 'none', 'misconfigured')),
     ADD COLUMN incarnation bigint, ADD COLUMN vote_number bigint;
-ALTER TABLE repositories ADD COLUMN primary_epoch bigint, ADD COLUMN facts_version bigint NOT NULL DEFAULT 0;
+-- Room for the new versions of rows: an election changes nothing that an index holds, so if its row stays on its page no index
+-- is written to. Where a third of the rows changes at once, as when one of three nodes dies, a third is needed. Adoption, below,
+-- moves each row that has a primary to such a page.
+ALTER TABLE repositories ADD COLUMN primary_epoch bigint, ADD COLUMN facts_version bigint NOT NULL DEFAULT 0,
+    SET (fillfactor = 70);
 ALTER TABLE shard_primaries ADD COLUMN epoch bigint;
 
 CREATE TABLE decisions (
@@ -132,8 +136,7 @@ END $$;
 
 -- Of these repositories, those whose recorded primary is behind, gone, to be deleted, or not assigned while others are. Called
 -- once their rows are locked: what it sees still holds at commit.
-CREATE FUNCTION quorate_announce_unfit(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
+CREATE FUNCTION quorate_announce_unfit(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     PERFORM quorate_announce('primaries', key) FROM (
         SELECT DISTINCT CASE WHEN many THEN json_build_object('virtual_storage', vs)::text
             ELSE quorate_key(vs, path, id) END AS key
@@ -153,8 +156,7 @@ BEGIN
                                AND q.job ->> 'target_node_storage' = r."primary"))) each_one) keys;
 END $$;
 
-CREATE FUNCTION quorate_raise_facts(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
+CREATE FUNCTION quorate_raise_facts(ids bigint[]) RETURNS void LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     -- In order of id, so that two bulk writers never wait for each other in a circle.
     PERFORM 1 FROM repositories WHERE repository_id = ANY (ids) ORDER BY repository_id FOR NO KEY UPDATE;
     UPDATE repositories SET facts_version = facts_version + 1 WHERE repository_id = ANY (ids);
@@ -194,8 +196,7 @@ CREATE TRIGGER quorate_replicas_deleted AFTER DELETE ON storage_repositories
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION quorate_replicas_moved();
 
 -- Who empties a table at once names no repository: all have moved.
-CREATE FUNCTION quorate_all_moved() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION quorate_all_moved() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     PERFORM quorate_raise_facts(ARRAY(SELECT repository_id FROM repositories));
     RETURN NULL;
 END $$;
@@ -262,8 +263,7 @@ CREATE TRIGGER quorate_marks_deleted AFTER DELETE ON replication_queue
 -- Epochs and history --------------------------------------------------------------------------------------------
 
 -- A writer that changes "primary" without an epoch (Praefect does not know epochs) is given one.
-CREATE FUNCTION quorate_guard_repository() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION quorate_guard_repository() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW."primary" IS NOT NULL AND NEW.primary_epoch IS NULL THEN
             NEW.primary_epoch := quorate_next_epoch();
@@ -337,8 +337,7 @@ CREATE TRIGGER quorate_primaries_deleted AFTER DELETE ON repositories
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION quorate_primaries_moved();
 
 -- A storage that drains, or may lead nothing any more, unfits all that it leads. A penalty unfits nobody.
-CREATE FUNCTION quorate_storages_moved() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION quorate_storages_moved() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF TG_OP <> 'DELETE' AND (TG_OP = 'INSERT'
         OR (NEW.virtual_storage, NEW.priority, NEW.draining) IS DISTINCT FROM (OLD.virtual_storage, OLD.priority, OLD.draining))
     THEN
@@ -351,8 +350,7 @@ BEGIN
 END $$;
 CREATE TRIGGER quorate_storages_moved AFTER INSERT OR UPDATE OR DELETE ON storages
     FOR EACH ROW EXECUTE FUNCTION quorate_storages_moved();
-CREATE FUNCTION quorate_storages_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION quorate_storages_emptied() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     PERFORM quorate_announce('primaries', '{}');
     RETURN NULL;
 END $$;
@@ -450,8 +448,7 @@ BEGIN
     RETURN false;
 END $$;
 
-CREATE FUNCTION quorate_settings_seed(wanted json) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
+CREATE FUNCTION quorate_settings_seed(wanted json) RETURNS json LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     INSERT INTO settings (cluster_id, profile, policy, expected_supervisors, voter_ttl_ms, vote_ttl_ms, decision_ttl_ms,
                           without_candidate, praefect_notifications)
     SELECT gen_random_uuid()::text, profile, policy, expected_supervisors, voter_ttl, vote_ttl, decision_ttl,
@@ -467,8 +464,7 @@ BEGIN
     RETURN quorate_settings();
 END $$;
 
-CREATE FUNCTION quorate_settings_update(wanted json) RETURNS json LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
+CREATE FUNCTION quorate_settings_update(wanted json) RETURNS json LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     PERFORM quorate_settings_seed(wanted);
     UPDATE settings SET revision = revision + 1, profile = w.profile, policy = w.policy,
         expected_supervisors = w.expected_supervisors, voter_ttl_ms = w.voter_ttl, vote_ttl_ms = w.vote_ttl,

@@ -1,2 +1,1 @@
 DROP FUNCTION IF EXISTS quorate_settle_cas(text, text, bigint, bigint, text, bigint, text, text, json);
-ALTER TABLE repositories RESET (fillfactor);

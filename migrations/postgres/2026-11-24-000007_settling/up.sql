@@ -1,10 +1,5 @@
 -- What a dead node led is settled in sets.
 
--- Room for the new versions of rows: an election changes nothing that an index holds, so if its row stays on its page no index
--- is written to. Where a third of the rows changes at once, as when one of three nodes dies, a third is needed. Pages that are
--- full already, of a database that was adopted, are left alone.
-ALTER TABLE repositories SET (fillfactor = 70);
-
 -- As quorate_primary_cas, for many repositories that are changed for one reason. One supervisor at a time settles a virtual
 -- storage, and nobody is waited for: neither that supervisor nor whoever holds a repository's row.
 CREATE FUNCTION quorate_settle_cas(
