@@ -100,15 +100,14 @@ impl Actor for Settler {
 
 /// What the next batch of a walk rests on, read while the one before was committed.
 struct Ahead {
-    node: NodeId,
     after: RepositoryId,
     asked: Instant,
     read: SettleSnapshot,
 }
 
 impl Ahead {
-    fn fits(&self, node: &NodeId, after: RepositoryId) -> bool {
-        self.node == *node && self.after == after && self.asked.elapsed() <= AHEAD_MAX
+    fn holds(&self) -> bool {
+        self.asked.elapsed() <= AHEAD_MAX
     }
 }
 
@@ -138,7 +137,7 @@ impl SettlerConfig {
         let mut walks =
             Settling::new(Pace { batch: self.batch, head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
-        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), None);
+        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let mut woken = Woken {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
@@ -208,11 +207,13 @@ impl SettlerConfig {
         &self,
         node: &NodeId,
         after: RepositoryId,
-        ahead: &mut Option<Ahead>,
+        ahead: &mut BTreeMap<NodeId, Ahead>,
         told: &mut BTreeSet<RepositoryId>,
     ) -> Turn {
         let Some(voter) = self.cells.voter.borrow().clone() else { return Turn::NotNow };
-        let known = ahead.take().filter(|ahead| ahead.fits(node, after));
+        // Of walks that ended nothing is kept, nor of those that wait.
+        ahead.retain(|_, ahead| ahead.holds());
+        let known = ahead.remove(node).filter(|ahead| ahead.after == after);
         let read = match known {
             Some(known) => Ok(known.read),
             None => self.read(node, after).await,
@@ -234,7 +235,7 @@ impl SettlerConfig {
             return Turn::NotNow;
         }
         let (turn, next) = tokio::join!(self.commit(&read, &batch, &voter), self.read_ahead(node, &batch));
-        *ahead = next;
+        ahead.extend(next.map(|next| (node.clone(), next)));
         turn
     }
 
@@ -248,7 +249,7 @@ impl SettlerConfig {
         let after = batch.until.filter(|_| !batch.due.is_empty())?;
         let asked = Instant::now();
         let read = self.read(node, after).await.ok()?;
-        Some(Ahead { node: node.clone(), after, asked, read })
+        Some(Ahead { after, asked, read })
     }
 
     async fn commit(&self, read: &SettleSnapshot, batch: &Batch, voter: &Voter) -> Turn {

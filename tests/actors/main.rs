@@ -18,6 +18,7 @@ mod reload;
 mod replacing;
 mod restarting;
 mod rolling;
+mod settler;
 mod settling;
 mod shards;
 mod supervisor;

@@ -1,37 +1,21 @@
 //! What a dead node led is settled before anybody asks for it.
 
 use crate::world::{LIMIT, World, ms, name, node, path, storage, verdict, vs};
-use actix::Actor;
 use quorate::{
     Config, Supervisor,
-    actors::{Cells, ChildSpec, ConfiguredNodes, ElectorConfig, Guardian, NodeNames, Settler, SettlerConfig},
     config::ElectionStrategy,
     core::{
-        consensus::{Consensus, NodeConsensus, Opinion},
-        epoch::{Generation, Revision},
+        epoch::Generation,
         evidence::{Evidence, Hard},
-        ids::{NodeId, RelativePath, RepositoryId, Voter},
-        monitor::SettingsInForce,
-        quorum::{Tally, Verdict},
-        settings::{Profile, Settings, WithoutCandidate},
+        ids::{RelativePath, RepositoryId},
+        quorum::Verdict,
+        settings::Profile,
         settling::Progress,
     },
-    messages::control::GetRestarts,
-    store::{
-        Answer, ElectionStore, HealthStore, NewRepository, Outcome, Registered, Registration, RepositoryStore,
-        SettleBatch, SettleOutcome, SettleSnapshot, SettleStore, StoreError, StoreErrorKind, StoreOp, VoteBatch,
-        memory::MemoryStore,
-    },
-    telemetry::Meter,
+    store::{ElectionStore, NewRepository, Outcome, RepositoryStore, StoreErrorKind, StoreOp, memory::MemoryStore},
     testing::wait,
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 const DEAD: Evidence = Evidence::Hard(Hard::Refused);
 
@@ -42,7 +26,7 @@ fn settling(world: &World, name: &str, batch: u32) -> Config {
 }
 
 /// Repositories on all three nodes that `g1` leads.
-async fn led_by_g1(store: &MemoryStore, many: usize) -> Vec<RepositoryId> {
+pub(crate) async fn led_by_g1(store: &MemoryStore, many: usize) -> Vec<RepositoryId> {
     let mut ids = Vec::new();
     for number in 0..many {
         let at = RelativePath::new(format!("r{number}")).unwrap();
@@ -56,7 +40,7 @@ async fn led_by_g1(store: &MemoryStore, many: usize) -> Vec<RepositoryId> {
     ids
 }
 
-fn calls(store: &MemoryStore, op: StoreOp) -> u64 {
+pub(crate) fn calls(store: &MemoryStore, op: StoreOp) -> u64 {
     store.activity().get(&op).map_or(0, |activity| activity.calls)
 }
 
@@ -69,7 +53,7 @@ async fn rests(of: &Supervisor<u64>) {
 }
 
 /// How often each was changed since it was created.
-async fn changes(store: &MemoryStore, ids: &[RepositoryId]) -> Vec<usize> {
+pub(crate) async fn changes(store: &MemoryStore, ids: &[RepositoryId]) -> Vec<usize> {
     let mut changes = Vec::new();
     for id in ids {
         changes.push(store.primary_history(*id, 100).await.unwrap().len() - 1);
@@ -271,168 +255,6 @@ async fn in_profile_praefect_nobody_settles_and_nobody_may_ask_for_it() {
     nobody_settles(&world, settling(&world, "s1", 0)).await;
 }
 
-/// A settler without the rest: its cells are the test's.
-struct Alone {
-    store: Arc<MemoryStore>,
-    cells: Arc<Cells>,
-    voter: Voter,
-}
-
-/// Panics when it is asked for the second time, once.
-struct Panicking {
-    inner: Arc<MemoryStore>,
-    asked: AtomicU32,
-}
-
-impl SettleStore for Panicking {
-    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
-        assert_ne!(self.asked.fetch_add(1, Ordering::SeqCst), 1, "as ordered");
-        self.inner.settle_facts(node, after, limit)
-    }
-    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
-        self.inner.settle_cas(batch)
-    }
-}
-
-impl Alone {
-    async fn new() -> Alone {
-        tokio::time::pause();
-        let store = Arc::new(MemoryStore::default());
-        let mut settings = Settings::of(Profile::Default);
-        settings.voter_ttl = Duration::from_secs(100_000);
-        let stored = store.settings_seed(&settings).await.unwrap();
-        let cells = Cells::new(SettingsInForce { revision: stored.revision, settings: stored.settings });
-        let registration = Registration {
-            name: name("s1"),
-            previous: None,
-            process: "p".parse().unwrap(),
-            attempt: 1,
-            address: None,
-            version: "1".to_owned(),
-            nodes: ["g1", "g2", "g3"].map(node).to_vec(),
-        };
-        let Registered::Registered { incarnation, .. } = store.supervisor_register(&registration).await.unwrap() else {
-            panic!("refused")
-        };
-        let voter = Voter { name: name("s1"), incarnation };
-        let votes = [("g1", Opinion::Down), ("g2", Opinion::Up), ("g3", Opinion::Up)];
-        let votes = votes.map(|(about, opinion)| (node(about), opinion)).to_vec();
-        store.votes_write(&voter, &VoteBatch { number: 1, votes }).await.unwrap();
-        cells.voter.send_replace(Some(voter.clone()));
-        Alone { store, cells, voter }
-    }
-
-    /// Publishes that `g1` is down, as a revision of its own.
-    fn publish(&self, revision: u64) {
-        let known = NodeConsensus { verdict: Verdict::Unhealthy, tally: Tally::default() };
-        let nodes = [(node("g1"), known)].into();
-        self.cells.consensus.send_replace(Some(Arc::new(Consensus { revision: Revision(revision), nodes })));
-    }
-
-    fn config(&self, store: Arc<dyn SettleStore>) -> SettlerConfig {
-        let names: NodeNames = [(vs(), ["g1", "g2", "g3"].map(storage).to_vec())].into();
-        SettlerConfig {
-            store,
-            cells: Arc::clone(&self.cells),
-            nodes: ConfiguredNodes::from(names),
-            batch: 10,
-            pause: ms(5),
-            timeout: ms(1_000),
-            lot: ElectorConfig::random_lot,
-            meter: Meter::default(),
-        }
-    }
-
-    fn progress(&self) -> Progress {
-        self.cells.settling.borrow().get(&node("g1")).copied().unwrap_or_default()
-    }
-}
-
-#[actix::test]
-async fn a_settler_that_died_is_built_anew_and_goes_on() {
-    let alone = Alone::new().await;
-    let ids = led_by_g1(&alone.store, 30).await;
-    let store = Arc::new(Panicking { inner: alone.store.clone(), asked: AtomicU32::new(0) });
-    let config = alone.config(store);
-    let guardian = Guardian::new(vec![ChildSpec::new("settler", move || Settler::new(config.clone()), |_| {})]).start();
-    alone.publish(1);
-    wait::until("it rests", LIMIT, || alone.progress().rests).await;
-    assert_eq!(guardian.send(GetRestarts).await.unwrap()["settler"], 1);
-    assert_eq!(changes(&alone.store, &ids).await, vec![1; 30]);
-    assert_eq!(alone.progress().settled, 20, "the ten before were its predecessor's");
-}
-
-#[actix::test]
-async fn without_a_registration_or_an_answering_database_it_asks_nothing() {
-    let alone = Alone::new().await;
-    led_by_g1(&alone.store, 5).await;
-    alone.cells.voter.send_replace(None);
-    Settler::new(alone.config(alone.store.clone())).start();
-    alone.publish(1);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(calls(&alone.store, StoreOp::SettleFacts), 0, "it is not registered");
-    alone.cells.complaint.send_replace(Some("gone".to_owned()));
-    alone.cells.voter.send_replace(Some(alone.voter.clone()));
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(calls(&alone.store, StoreOp::SettleFacts), 0, "the database does not answer");
-    alone.cells.complaint.send_replace(None);
-    wait::until("it rests", LIMIT, || alone.progress().rests).await;
-    assert_eq!(alone.progress().settled, 5);
-}
-
-/// Its first commit is held for so long, and `then` happens meanwhile.
-async fn held(alone: &Alone, wait: Duration, then: impl AsyncFnOnce()) {
-    alone.store.hold(StoreOp::SettleCas);
-    Settler::new(alone.config(alone.store.clone())).start();
-    alone.publish(1);
-    wait::until("a batch is about to be committed", LIMIT, || alone.store.held(StoreOp::SettleCas) == 1).await;
-    wait::until("the next was read", LIMIT, || calls(&alone.store, StoreOp::SettleFacts) == 2).await;
-    then().await;
-    tokio::time::sleep(wait).await;
-    alone.store.release(StoreOp::SettleCas);
-}
-
-#[actix::test]
-async fn the_next_batch_is_read_while_one_is_committed() {
-    let alone = Alone::new().await;
-    let ids = led_by_g1(&alone.store, 25).await;
-    held(&alone, ms(50), async || {}).await;
-    wait::until("it rests", LIMIT, || alone.progress().rests).await;
-    assert_eq!(changes(&alone.store, &ids).await, vec![1; 25]);
-    assert_eq!((alone.progress().settled, alone.progress().batches), (25, 3));
-    assert_eq!(calls(&alone.store, StoreOp::SettleFacts), 3, "each batch once");
-}
-
-/// The commit takes less than decisions may be old, and yet what was read ahead of it is not what the next one rests on.
-#[actix::test]
-async fn a_node_that_returns_during_a_slow_commit_keeps_what_was_read_ahead() {
-    let alone = Alone::new().await;
-    let ids = led_by_g1(&alone.store, 25).await;
-    held(&alone, ms(300), async || {
-        let healthy = VoteBatch { number: 2, votes: vec![(node("g1"), Opinion::Up)] };
-        alone.store.votes_write(&alone.voter, &healthy).await.unwrap();
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(changes(&alone.store, &ids).await, [vec![1; 10], vec![0; 15]].concat());
-}
-
-/// The published consensus only says where to look: what is changed rests on the facts of the moment.
-#[actix::test]
-async fn a_node_that_the_database_holds_healthy_keeps_everything() {
-    let alone = Alone::new().await;
-    let ids = led_by_g1(&alone.store, 25).await;
-    let healthy = VoteBatch { number: 2, votes: vec![(node("g1"), Opinion::Up)] };
-    alone.store.votes_write(&alone.voter, &healthy).await.unwrap();
-    Settler::new(alone.config(alone.store.clone())).start();
-    alone.publish(1);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(changes(&alone.store, &ids).await, vec![0; 25]);
-    assert_eq!(calls(&alone.store, StoreOp::SettleCas), 0);
-    let read = calls(&alone.store, StoreOp::SettleFacts);
-    assert!((5..40).contains(&read), "it looks again now and then: {read} times in a minute");
-}
-
 #[actix::test]
 async fn what_cannot_be_read_holds_nobody_up_and_is_told_and_counted() {
     let world = World::new(Profile::Default);
@@ -450,43 +272,4 @@ async fn what_cannot_be_read_holds_nobody_up_and_is_told_and_counted() {
     let reads = calls(&world.store, StoreOp::SettleFacts);
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(calls(&world.store, StoreOp::SettleFacts), reads, "it is not tried for ever");
-}
-
-/// Fails the second of the commits that one batch is made of, once.
-struct FailsHalfway {
-    inner: Arc<MemoryStore>,
-    asked: AtomicU32,
-}
-
-impl SettleStore for FailsHalfway {
-    fn settle_facts<'a>(&'a self, node: &'a NodeId, after: RepositoryId, limit: u32) -> Answer<'a, SettleSnapshot> {
-        self.inner.settle_facts(node, after, limit)
-    }
-    fn settle_cas<'a>(&'a self, batch: &'a SettleBatch) -> Answer<'a, SettleOutcome> {
-        match self.asked.fetch_add(1, Ordering::SeqCst) {
-            1 => Box::pin(async { Err(StoreError::new(StoreOp::SettleCas, StoreErrorKind::Other)) }),
-            _ => self.inner.settle_cas(batch),
-        }
-    }
-}
-
-#[actix::test]
-async fn a_batch_that_failed_half_way_counts_what_it_committed() {
-    let alone = Alone::new().await;
-    let ids = led_by_g1(&alone.store, 10).await;
-    // Half of them have nobody else who could lead them, and are demoted: two commits for two reasons.
-    let mut settings = Settings::of(Profile::Default);
-    settings.voter_ttl = Duration::from_secs(100_000);
-    settings.without_candidate = WithoutCandidate::Demote;
-    alone.store.settings_update(&settings).await.unwrap();
-    for id in &ids[5..] {
-        alone.store.foreign_generation(*id, Some(Generation(1)));
-    }
-    let store = Arc::new(FailsHalfway { inner: alone.store.clone(), asked: AtomicU32::new(0) });
-    Settler::new(alone.config(store)).start();
-    alone.publish(1);
-    wait::until("it rests", LIMIT, || alone.progress().rests).await;
-    assert_eq!(changes(&alone.store, &ids).await, vec![1; 10]);
-    let known = alone.progress();
-    assert_eq!((known.settled, known.batches), (10, 2), "what was committed before the failure is counted");
 }
