@@ -46,8 +46,8 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// database that does not answer. The longest is how late another supervisor goes on where one has died.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// How old facts that were read ahead may be. A walk that goes on uses them long before; one that had to wait reads again,
-/// and so decides by what is true then.
+/// How old facts that were read ahead may be: some batches. One that had to wait for longer reads again, and so decides by what
+/// is true then.
 const AHEAD_MAX: Duration = Duration::from_millis(250);
 
 /// Unreadable repositories that are told of, each once, as long as the settler lives; the rest are counted only.
@@ -99,15 +99,32 @@ impl Actor for Settler {
 }
 
 /// What the next batch of a walk rests on, read while the one before was committed.
-struct Ahead {
+struct ReadAhead {
     after: RepositoryId,
     asked: Instant,
     read: SettleSnapshot,
 }
 
-impl Ahead {
+impl ReadAhead {
+    /// Of facts older than `decision_ttl` nothing is committed at all; half of that is the commit's.
     fn holds(&self) -> bool {
-        self.asked.elapsed() <= AHEAD_MAX
+        let half = self.read.settings.settings.decision_ttl.checked_div(2).unwrap_or_default();
+        self.asked.elapsed() <= AHEAD_MAX.min(half)
+    }
+}
+
+/// What was read ahead, of each walk.
+#[derive(Default)]
+struct Ahead {
+    of: BTreeMap<NodeId, ReadAhead>,
+    /// What the last batch took. One that takes too long makes what is read beside it too old for the next.
+    took: Duration,
+}
+
+impl Ahead {
+    fn take(&mut self, node: &NodeId, after: RepositoryId) -> Option<SettleSnapshot> {
+        self.of.retain(|_, ahead| ahead.holds());
+        self.of.remove(node).filter(|ahead| ahead.after == after).map(|ahead| ahead.read)
     }
 }
 
@@ -134,10 +151,9 @@ impl Woken {
 
 impl SettlerConfig {
     async fn settle(&self) {
-        let mut walks =
-            Settling::new(Pace { batch: self.batch, head_start: HEAD_START, pause: self.pause, retry: RETRY });
+        let mut walks = Settling::new(Pace { head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
-        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), Ahead::default());
         let mut woken = Woken {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
@@ -152,7 +168,10 @@ impl SettlerConfig {
             self.publish(&walks, &mut told);
             let next = if self.may_act(&mut woken) { walks.next(clock.now()) } else { Next::Rest };
             match next {
-                Next::Rest => woken.changed().await,
+                Next::Rest => {
+                    ahead.of.clear();
+                    woken.changed().await;
+                }
                 Next::At(due) => {
                     let _ = timeout(due.since(clock.now()), woken.changed()).await;
                 }
@@ -160,6 +179,7 @@ impl SettlerConfig {
                     let began = Instant::now();
                     let turn = self.turn(&node, after, &mut ahead, &mut unreadable).await;
                     let took = began.elapsed();
+                    ahead.took = took;
                     self.meter.settle_batch(took);
                     if let Some(end) = walks.done(clock.now(), &node, turn, took, self.draw()) {
                         telemetry::settling_ended(&end);
@@ -207,15 +227,12 @@ impl SettlerConfig {
         &self,
         node: &NodeId,
         after: RepositoryId,
-        ahead: &mut BTreeMap<NodeId, Ahead>,
+        ahead: &mut Ahead,
         told: &mut BTreeSet<RepositoryId>,
     ) -> Turn {
         let Some(voter) = self.cells.voter.borrow().clone() else { return Turn::NotNow };
-        // Of walks that ended nothing is kept, nor of those that wait.
-        ahead.retain(|_, ahead| ahead.holds());
-        let known = ahead.remove(node).filter(|ahead| ahead.after == after);
-        let read = match known {
-            Some(known) => Ok(known.read),
+        let read = match ahead.take(node, after) {
+            Some(known) => Ok(known),
             None => self.read(node, after).await,
         };
         let read = match read {
@@ -234,8 +251,13 @@ impl SettlerConfig {
         if batch.read > 0 && (batch.verdict != Verdict::Unhealthy || batch.waits.is_some()) {
             return Turn::NotNow;
         }
-        let (turn, next) = tokio::join!(self.commit(&read, &batch, &voter), self.read_ahead(node, &batch));
-        ahead.extend(next.map(|next| (node.clone(), next)));
+        let soon = ahead.took.saturating_add(self.pause) < AHEAD_MAX && !batch.due.is_empty();
+        let next = self.read_ahead(node, batch.until.filter(|_| soon));
+        let (turn, next) = tokio::join!(self.commit(&read, &batch, &voter), next);
+        // A walk that won nothing waits, and what it read has gone the way of the rest.
+        if matches!(turn, Turn::Done { settled: 1.., .. }) {
+            ahead.of.extend(next.map(|next| (node.clone(), next)));
+        }
         turn
     }
 
@@ -244,12 +266,11 @@ impl SettlerConfig {
         answer.unwrap_or_else(|elapsed| Err(silent(StoreOp::SettleFacts, elapsed)))
     }
 
-    /// The facts of the batch behind this one, if there may be one. If they cannot be read it says so when it is due.
-    async fn read_ahead(&self, node: &NodeId, batch: &Batch) -> Option<Ahead> {
-        let after = batch.until.filter(|_| !batch.due.is_empty())?;
-        let asked = Instant::now();
+    /// The facts of the next batch. If they cannot be read it says so when it is due.
+    async fn read_ahead(&self, node: &NodeId, after: Option<RepositoryId>) -> Option<ReadAhead> {
+        let (after, asked) = (after?, Instant::now());
         let read = self.read(node, after).await.ok()?;
-        Some(Ahead { after, asked, read })
+        Some(ReadAhead { after, asked, read })
     }
 
     async fn commit(&self, read: &SettleSnapshot, batch: &Batch, voter: &Voter) -> Turn {

@@ -214,7 +214,7 @@ pub const SETTLE_BATCH: Metric = Metric {
     name: "quorate_settle_batch_seconds",
     kind: Kind::Histogram(SECONDS),
     labels: &[],
-    help: "Seconds that one batch took from its read to its commit, those that changed nothing included",
+    help: "Seconds that one batch took to be read, decided and committed, while the next is read; those that changed nothing included",
 };
 /// Store operations.
 pub const STORE_OPERATION: Metric = Metric {

@@ -181,6 +181,27 @@ async fn the_next_batch_is_read_while_one_is_committed() {
     assert_eq!(calls(&alone.store, StoreOp::SettleFacts), 3, "each batch once");
 }
 
+/// As where the node leads few of very many: some reads find one, some none, and there is more behind them.
+#[actix::test]
+async fn a_walk_goes_on_where_it_found_little_or_nothing() {
+    let alone = Alone::new().await;
+    alone.store.look_at_once(4);
+    let ids = led_by_g1(&alone.store, 40).await;
+    let its = [2, 3, 21, 39];
+    for id in ids.iter().enumerate().filter(|(number, _)| !its.contains(number)).map(|(_, id)| *id) {
+        alone.store.foreign_primary(id, Some(storage("g2")));
+    }
+    let before = changes(&alone.store, &ids).await;
+    Settler::new(alone.config(alone.store.clone())).start();
+    alone.publish(1);
+    wait::until("it rests", LIMIT, || alone.progress().rests).await;
+    let settled: Vec<usize> = (0..40).filter(|number| its.contains(number)).collect();
+    let after = changes(&alone.store, &ids).await;
+    let changed: Vec<usize> = (0..40).filter(|number| after[*number] > before[*number]).collect();
+    assert_eq!(changed, settled);
+    assert_eq!(alone.progress().settled, 4);
+}
+
 #[actix::test]
 async fn two_walks_in_turn_read_each_batch_once() {
     let alone = Alone::new().await;

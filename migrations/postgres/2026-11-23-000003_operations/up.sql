@@ -262,12 +262,12 @@ END $$;
 
 -- Ends the marks of one replica, or of all (storage NULL).
 CREATE FUNCTION quorate_end_marks(repository bigint, target text, ended replication_job_state) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE AS $$ BEGIN
     UPDATE replication_queue SET state = ended, updated_at = timezone('UTC', clock_timestamp())
     WHERE state NOT IN ('completed', 'dead', 'cancelled') AND job ->> 'change' = 'delete_replica'
       AND (job ->> 'repository_id')::bigint = repository
-      AND (target IS NULL OR job ->> 'target_node_storage' = target)
-$$;
+      AND (target IS NULL OR job ->> 'target_node_storage' = target);
+END $$;
 
 CREATE FUNCTION quorate_repository_create(
     storage_of text, path text, on_disk text, wanted_id bigint, replicas json, recorded text, assigned json

@@ -18,8 +18,6 @@ use std::{
 /// How fast it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// The most repositories of one batch.
-    pub batch: u32,
     /// From the verdict to the first batch: a batch holds its rows, and whoever is asked for just then is elected by that.
     pub head_start: Duration,
     /// The least pause between two batches. It is an eighth of what the last one took if that is longer: a database that

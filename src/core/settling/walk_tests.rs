@@ -13,7 +13,7 @@ fn at(ms: u64) -> Timestamp {
 
 fn settling() -> Settling {
     let ms = Duration::from_millis;
-    Settling::new(Pace { batch: 10, head_start: ms(0), pause: ms(5), retry: (ms(100), ms(400)) })
+    Settling::new(Pace { head_start: ms(0), pause: ms(5), retry: (ms(100), ms(400)) })
 }
 
 fn down(settling: &mut Settling, now: Timestamp, revision: u64, names: &[&str]) -> (Vec<Ended>, Vec<NodeId>) {
@@ -113,7 +113,7 @@ fn without_a_candidate_it_rests_until_something_changes() {
 #[test]
 fn who_is_asked_for_has_the_rows_to_itself_for_a_while() {
     let ms = Duration::from_millis;
-    let mut settling = Settling::new(Pace { batch: 10, head_start: ms(200), pause: ms(5), retry: (ms(100), ms(400)) });
+    let mut settling = Settling::new(Pace { head_start: ms(200), pause: ms(5), retry: (ms(100), ms(400)) });
     down(&mut settling, at(7), 1, &["g1"]);
     assert_eq!(settling.next(at(7)), Next::At(at(207)));
     assert_eq!(settling.next(at(207)), Next::Batch(node("g1"), START));

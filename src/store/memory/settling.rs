@@ -37,6 +37,10 @@ impl MemoryStore {
             state.settled_elsewhere.remove(virtual_storage);
         }
     }
+    /// From now on one read of what a node led goes through no more repositories than this, whoever leads them. Default: all.
+    pub fn look_at_once(&self, most: usize) {
+        self.locked().looked_at_once = most;
+    }
 }
 
 impl State {
@@ -44,11 +48,12 @@ impl State {
         let stored = self.settings();
         let limit = usize::try_from(limit.clamp(1, 10_000)).unwrap_or(1);
         let later = self.repositories.range((Bound::Excluded(after), Bound::Unbounded));
-        let led = later.filter(|(_, row)| {
+        let end = later.clone().nth(self.looked_at_once.saturating_sub(1)).map(|(id, _)| *id);
+        let led = later.take(self.looked_at_once).filter(|(_, row)| {
             row.virtual_storage == node.virtual_storage && row.primary.as_ref() == Some(&node.storage)
         });
         let led: Vec<_> = led.take(limit).collect();
-        let until = led.last().filter(|_| led.len() == limit).map(|(id, _)| **id);
+        let until = led.last().filter(|_| led.len() == limit).map_or(end, |(id, _)| Some(**id));
         let (unreadable, readable): (Vec<_>, Vec<_>) =
             led.into_iter().partition(|(id, _)| self.unreadable.contains(id));
         let unreadable =

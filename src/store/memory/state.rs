@@ -48,6 +48,7 @@ pub(super) struct State {
     pub(super) votes_moved: bool,
     /// Virtual storages that another supervisor is settling, on order.
     pub(super) settled_elsewhere: BTreeSet<VirtualStorage>,
+    pub(super) looked_at_once: usize,
     /// Repositories of which a foreign writer recorded what nobody may read.
     pub(super) unreadable: BTreeSet<RepositoryId>,
 }
@@ -194,6 +195,7 @@ impl State {
             touched_ids: BTreeSet::new(),
             votes_moved: false,
             settled_elsewhere: BTreeSet::new(),
+            looked_at_once: usize::MAX,
             unreadable: BTreeSet::new(),
         }
     }

@@ -8,13 +8,14 @@ use crate::store::{
     statement::Statement,
 };
 
-/// How many repositories one read goes through, whoever leads them: some milliseconds of the server's, so that a node that leads
-/// few among millions outlasts no `statement_timeout`.
-const LOOKED_AT_ONCE: i64 = 10_000;
+/// How many repositories one read goes through at most, whoever leads them: so few that a node which leads none of millions
+/// outlasts no `statement_timeout`, so many that a node which leads one in two hundred fills its batches.
+const LOOKED_AT_ONCE: i64 = 100_000;
 
 /// One statement, one snapshot. The walk goes by the primary key: an index over the primary was rejected, since with one no
-/// update of a primary could stay on its page, and every election would write to all indexes of `repositories`. Each repository's own parts are index lookups; what they have in common is read once, and
-/// of the votes only those about the node and about storages that hold one of the replicas. The sum is the index's own.
+/// update of a primary could stay on its page, and every election would write to all indexes of `repositories`. Each
+/// repository's own parts are index lookups; what they have in common is read once, and of the votes only those about the
+/// node and about storages that hold one of the replicas.
 const FACTS: &str = "\
 WITH led AS MATERIALIZED (
     SELECT repository_id, relative_path, generation, primary_epoch, facts_version FROM (
