@@ -52,11 +52,11 @@ fn target() -> Target {
     Target::Path(v(), path("r"))
 }
 
-/// Who leads, as the database has it now; `None` while an election has to wait.
+/// Who leads, as the database has it now; `None` while an election has to wait: for a deadline, or for votes about the others.
 async fn leads(on: &Supervisor<u64>) -> Option<String> {
     match on.lookup(&target(), Freshness::Latest).await {
         Ok(answer) => Some(answer.primary.storage.to_string()),
-        Err(Error::ElectionPending(_)) => None,
+        Err(Error::ElectionPending(_) | Error::PrimaryNotHealthy { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }
