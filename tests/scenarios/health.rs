@@ -292,7 +292,7 @@ async fn ordered_writes(kind: Kind) {
     p1.round(&lab, Profile::Praefect, &[("v1", "g1", true), ("v1", "g2", true)], "the first round").await;
     let voter = p1.cells.voter.borrow().clone().unwrap();
     let both = [(node("v1", "g1"), Opinion::Up), (node("v1", "g2"), Opinion::Up)];
-    let batches: Vec<VoteBatch> = (0..40)
+    let batches: Vec<VoteBatch> = (0..400)
         .map(|number| {
             let mut votes = both.to_vec();
             if number % 2 == 0 {
@@ -301,9 +301,12 @@ async fn ordered_writes(kind: Kind) {
             VoteBatch { number: 100 + number, votes }
         })
         .collect();
-    let written =
-        futures_util::future::join_all(batches.iter().map(|batch| lab.store.votes_write(&voter, batch))).await;
-    assert!(written.iter().all(Result::is_ok), "{written:?}");
+    // Few run at once, so it takes many until two would meet.
+    for wave in batches.chunks(40) {
+        let written =
+            futures_util::future::join_all(wave.iter().map(|batch| lab.store.votes_write(&voter, batch))).await;
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+    }
 }
 on_both!(ordered_writes_do_not_deadlock, super::ordered_writes);
 
