@@ -24,7 +24,7 @@ use crate::{
         epoch::Revision,
         ids::{NodeId, RepositoryId, VirtualStorage, Voter},
         quorum::Verdict,
-        settling::{self, Batch, Next, Pace, Progress, Settlement, Settling, Turn},
+        settling::{self, Ahead, Batch, Next, Pace, Progress, ReadAhead, Settlement, Settling, Turn},
     },
     store::{SettleBatch, SettleOutcome, SettleSnapshot, SettleStore, StoreError, StoreErrorKind, StoreOp},
     telemetry::{self, Meter},
@@ -45,10 +45,6 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// Pause before something is tried again, and the longest one: a row that is held, another supervisor at work, a
 /// database that does not answer. The longest is how late another supervisor goes on where one has died.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// How old facts that were read ahead may be: some batches. One that had to wait for longer reads again, and so decides by what
-/// is true then.
-const AHEAD_MAX: Duration = Duration::from_millis(250);
 
 /// Unreadable repositories that are told of, each once, as long as the settler lives; the rest are counted only.
 const TOLD_MAX: usize = 1_000;
@@ -98,34 +94,12 @@ impl Actor for Settler {
     }
 }
 
-/// What the next batch of a walk rests on, read while the one before was committed.
-struct ReadAhead {
-    after: RepositoryId,
-    asked: Instant,
-    read: SettleSnapshot,
-}
-
-impl ReadAhead {
-    /// Of facts older than `decision_ttl` nothing is committed at all; half of that is the commit's.
-    fn holds(&self) -> bool {
-        let half = self.read.settings.settings.decision_ttl.checked_div(2).unwrap_or_default();
-        self.asked.elapsed() <= AHEAD_MAX.min(half)
-    }
-}
-
-/// What was read ahead, of each walk.
-#[derive(Default)]
-struct Ahead {
-    of: BTreeMap<NodeId, ReadAhead>,
-    /// What the last batch took. One that takes too long makes what is read beside it too old for the next.
-    took: Duration,
-}
-
-impl Ahead {
-    fn take(&mut self, node: &NodeId, after: RepositoryId) -> Option<SettleSnapshot> {
-        self.of.retain(|_, ahead| ahead.holds());
-        self.of.remove(node).filter(|ahead| ahead.after == after).map(|ahead| ahead.read)
-    }
+/// What a settler remembers of its walks beside where they stand.
+struct Memory {
+    clock: MonotonicClock,
+    ahead: Ahead<SettleSnapshot>,
+    /// Repositories that cannot be read, of which it was told.
+    unreadable: BTreeSet<RepositoryId>,
 }
 
 /// The cells that wake it.
@@ -153,7 +127,8 @@ impl SettlerConfig {
     async fn settle(&self) {
         let mut walks = Settling::new(Pace { head_start: HEAD_START, pause: self.pause, retry: RETRY });
         let clock = MonotonicClock::new();
-        let (mut told, mut unreadable, mut ahead) = (BTreeMap::new(), BTreeSet::new(), Ahead::default());
+        let mut memory = Memory { clock, ahead: Ahead::new(self.pause), unreadable: BTreeSet::new() };
+        let mut told = BTreeMap::new();
         let mut woken = Woken {
             consensus: self.cells.consensus.subscribe(),
             voter: self.cells.voter.subscribe(),
@@ -169,7 +144,7 @@ impl SettlerConfig {
             let next = if self.may_act(&mut woken) { walks.next(clock.now()) } else { Next::Rest };
             match next {
                 Next::Rest => {
-                    ahead.of.clear();
+                    memory.ahead.clear();
                     woken.changed().await;
                 }
                 Next::At(due) => {
@@ -177,9 +152,9 @@ impl SettlerConfig {
                 }
                 Next::Batch(node, after) => {
                     let began = Instant::now();
-                    let turn = self.turn(&node, after, &mut ahead, &mut unreadable).await;
+                    let turn = self.turn(&node, after, &mut memory).await;
                     let took = began.elapsed();
-                    ahead.took = took;
+                    memory.ahead.took(took);
                     self.meter.settle_batch(took);
                     if let Some(end) = walks.done(clock.now(), &node, turn, took, self.draw()) {
                         telemetry::settling_ended(&end);
@@ -223,15 +198,10 @@ impl SettlerConfig {
     }
 
     /// One batch: read unless that was done ahead, decided and committed. Each repository that cannot be read is told once.
-    async fn turn(
-        &self,
-        node: &NodeId,
-        after: RepositoryId,
-        ahead: &mut Ahead,
-        told: &mut BTreeSet<RepositoryId>,
-    ) -> Turn {
+    async fn turn(&self, node: &NodeId, after: RepositoryId, memory: &mut Memory) -> Turn {
         let Some(voter) = self.cells.voter.borrow().clone() else { return Turn::NotNow };
-        let read = match ahead.take(node, after) {
+        let Memory { clock, ahead, unreadable: told } = memory;
+        let read = match ahead.take(clock.now(), node, after) {
             Some(known) => Ok(known),
             None => self.read(node, after).await,
         };
@@ -251,13 +221,9 @@ impl SettlerConfig {
         if batch.read > 0 && (batch.verdict != Verdict::Unhealthy || batch.waits.is_some()) {
             return Turn::NotNow;
         }
-        let soon = ahead.took.saturating_add(self.pause) < AHEAD_MAX && !batch.due.is_empty();
-        let next = self.read_ahead(node, batch.until.filter(|_| soon));
+        let next = self.read_ahead(node, ahead.next(&batch), *clock);
         let (turn, next) = tokio::join!(self.commit(&read, &batch, &voter), next);
-        // A walk that won nothing waits, and what it read has gone the way of the rest.
-        if matches!(turn, Turn::Done { settled: 1.., .. }) {
-            ahead.of.extend(next.map(|next| (node.clone(), next)));
-        }
+        ahead.keep(node, &turn, next);
         turn
     }
 
@@ -267,10 +233,15 @@ impl SettlerConfig {
     }
 
     /// The facts of the next batch. If they cannot be read it says so when it is due.
-    async fn read_ahead(&self, node: &NodeId, after: Option<RepositoryId>) -> Option<ReadAhead> {
-        let (after, asked) = (after?, Instant::now());
-        let read = self.read(node, after).await.ok()?;
-        Some(ReadAhead { after, asked, read })
+    async fn read_ahead(
+        &self,
+        node: &NodeId,
+        after: Option<RepositoryId>,
+        clock: MonotonicClock,
+    ) -> Option<ReadAhead<SettleSnapshot>> {
+        let (after, asked) = (after?, clock.now());
+        let facts = self.read(node, after).await.ok()?;
+        Some(ReadAhead { after, asked, decision_ttl: facts.settings.settings.decision_ttl, facts })
     }
 
     async fn commit(&self, read: &SettleSnapshot, batch: &Batch, voter: &Voter) -> Turn {

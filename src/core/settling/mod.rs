@@ -3,9 +3,11 @@
 //! A batch is decided by the rule of a single lookup ([`super::election::decide`]) and by no other; what its repositories
 //! have in common is read, and counted, once. [`Settling`] says whose turn it is, where a walk goes on and when it rests.
 
+mod ahead;
 mod batch;
 mod walk;
 
+pub use ahead::{Ahead, ReadAhead};
 pub use batch::{Batch, Settlement, SettlementOf, decide};
 pub use walk::{Ended, Next, Pace, Progress, Settling, Turn};
 

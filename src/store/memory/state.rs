@@ -48,6 +48,7 @@ pub(super) struct State {
     pub(super) votes_moved: bool,
     /// Virtual storages that another supervisor is settling, on order.
     pub(super) settled_elsewhere: BTreeSet<VirtualStorage>,
+    /// How many repositories one read of what a node led goes through at most, on order.
     pub(super) looked_at_once: usize,
     /// Repositories of which a foreign writer recorded what nobody may read.
     pub(super) unreadable: BTreeSet<RepositoryId>,
