@@ -126,6 +126,18 @@ async fn a_large_table_is_walked_in_steps() {
         let Some(until) = read.until else { break };
         after = until;
     }
+    let plan = client
+        .query(
+            "EXPLAIN SELECT repository_id FROM ( \
+             SELECT * FROM repositories WHERE repository_id > 5 ORDER BY repository_id LIMIT 100000) looked \
+             WHERE virtual_storage = 'v' AND \"primary\" = 'g1' ORDER BY repository_id LIMIT 500",
+            &[],
+        )
+        .await
+        .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("Index Scan using repositories_pkey")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Sort")), "a full batch ends it early: {plan:#?}");
     let expected = [(vec![5, 99_999], Some(100_000)), (vec![100_001, 200_000], Some(200_000)), (vec![210_000], None)];
     assert_eq!(steps, expected);
 }

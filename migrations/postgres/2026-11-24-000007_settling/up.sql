@@ -58,7 +58,7 @@ BEGIN
         SELECT json_build_object('virtual_storage', virtual_storage, 'primary', previous)::text AS key
         FROM (SELECT DISTINCT r.virtual_storage, c.previous FROM primary_changes c JOIN repositories r USING (repository_id)
               WHERE c.decision = proposed AND cardinality(held) > 64) many
-        UNION ALL
+        UNION
         SELECT quorate_key(virtual_storage, relative_path, repository_id) FROM repositories
         WHERE repository_id = ANY (held) AND cardinality(held) <= 64) keys);
     RETURN json_build_object('outcome', 'done', 'won', won, 'tell', told);
