@@ -23,9 +23,11 @@ use quorate::{
     messages::election::GetPrimary,
     store::memory::MemoryStore,
 };
+use foldhash::fast::RandomState;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::HashMap,
     hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
@@ -53,6 +55,9 @@ pub struct Primaries {
     /// What the machine gives at most: finding an entry by its place in a list, in the same random order, and reading its
     /// epoch and the first byte of its path.
     pub bare: f64,
+    /// What a map gives that is one thread's own: the same entries by path in a standard `HashMap`, with the same hash, answered by
+    /// a reference counted up. Nobody may change it meanwhile, and nothing says whether it may be believed.
+    pub plain_map: f64,
     /// Reads a second of two threads together, by path.
     pub two_threads: f64,
     /// Answers a second by message, one after the other, asked by a task on the same arbiter.
@@ -174,9 +179,25 @@ impl Scene {
         Ok(best)
     }
 
-    fn bare(&self) -> Result<f64> {
+    fn known(&self) -> Result<Vec<Arc<Primary>>> {
         let known = |number| self.table.now(&Target::Id(RepositoryId(number)));
-        let known: Vec<_> = (1..=i64::try_from(self.entries)?).map_while(known).map(|answer| answer.primary).collect();
+        Ok((1..=i64::try_from(self.entries)?).map_while(known).map(|answer| answer.primary).collect())
+    }
+
+    fn plain_map(&self) -> Result<f64> {
+        let own = |known: Arc<Primary>| (known.relative_path.clone(), known);
+        let map: HashMap<RelativePath, Arc<Primary>, RandomState> = self.known()?.into_iter().map(own).collect();
+        let began = processor();
+        for target in &self.targets {
+            if let Target::Path(_, path) = black_box(target) {
+                black_box(map.get(path).map(Arc::clone).ok_or("an entry is not in the map")?);
+            }
+        }
+        Ok(rate(self.targets.len(), processor().saturating_sub(began)))
+    }
+
+    fn bare(&self) -> Result<f64> {
+        let known = self.known()?;
         let mut lots = Lots(1);
         let places: Vec<usize> = self.targets.iter().map(|_| lots.below(known.len())).collect();
         let began = processor();
@@ -217,12 +238,13 @@ impl Scene {
 /// Asks an elector for all of these from a task on its own arbiter.
 async fn ask(elector: &actix::Addr<PerRepositoryElector>, targets: Vec<Target>, tasks: usize) -> Result<f64> {
     let many = targets.len();
-    let began = processor();
     let share = many.div_ceil(tasks);
-    let asking: Vec<_> = targets
-        .chunks(share)
+    let shares: Vec<Vec<Target>> = targets.chunks(share).map(<[Target]>::to_vec).collect();
+    let began = processor();
+    let asking: Vec<_> = shares
+        .into_iter()
         .map(|mine| {
-            let (elector, mine) = (elector.clone(), mine.to_vec());
+            let elector = elector.clone();
             actix::spawn(async move {
                 let mut found = 0;
                 for target in mine {
@@ -246,7 +268,7 @@ async fn ask(elector: &actix::Addr<PerRepositoryElector>, targets: Vec<Target>, 
 pub async fn measure(entries: usize, samples: usize) -> Result<Primaries> {
     let scene = Scene::new(entries, samples)?;
     let (by_path, by_number) = (scene.read(&scene.targets)?, scene.read(&scene.numbers)?);
-    let (hot, bare) = (scene.read(&scene.hot)?, scene.bare()?);
+    let (hot, bare, plain_map) = (scene.read(&scene.hot)?, scene.bare()?, scene.plain_map()?);
     let two_threads = scene.two_threads()?;
 
     let elector = scene.elector()?.start();
@@ -301,6 +323,7 @@ pub async fn measure(entries: usize, samples: usize) -> Result<Primaries> {
         by_number,
         hot,
         bare,
+        plain_map,
         two_threads,
         by_message,
         by_message_64,

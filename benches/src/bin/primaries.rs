@@ -36,18 +36,19 @@ fn main() -> Result<()> {
 
 fn print(found: &[Primaries]) {
     println!(
-        "| entries | bytes each | primary_now by path | by number | a thousand hot | bare read | two threads | message, same arbiter | 64 tasks | its median / p99 µs | other thread µs | put ns | put median / p99 µs | report ns |"
+        "| entries | bytes each | primary_now by path | by number | a thousand hot | plain map | bare read | two threads | message, same arbiter | 64 tasks | its median / p99 µs | other thread µs | put ns | put median / p99 µs | report ns |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for at in found {
         let million = |rate: f64| format!("{:.1} M/s", rate / 1e6);
         println!(
-            "| {} | {:.0} | {} | {} | {} | {} | {} | {} | {} | {:.2} / {:.2} | {} | {:.0} | {:.2} / {:.2} | {:.0} |",
+            "| {} | {:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2} / {:.2} | {} | {:.0} | {:.2} / {:.2} | {:.0} |",
             at.entries,
             at.bytes_each,
             million(at.by_path),
             million(at.by_number),
             million(at.hot),
+            million(at.plain_map),
             million(at.bare),
             million(at.two_threads),
             million(at.by_message),

@@ -208,9 +208,9 @@ impl PrimaryTable {
         if !writer.bare.is_empty() {
             writer.bare.remove(&NodeId::new(primary.virtual_storage.clone(), primary.storage.clone()));
         }
-        self.shelves.put(&writer.names.shared(primary));
-        writer.len = writer.len.saturating_add(1);
-        self.ring(primary);
+        let pushed_out = self.shelves.put(&writer.names.shared(primary));
+        writer.len = writer.len.saturating_add(1).saturating_sub(pushed_out.len());
+        pushed_out.iter().map(AsRef::as_ref).chain([primary]).for_each(|changed| self.ring(changed));
     }
 
     fn drop_one(&self, writer: &mut Writer, target: &Target) {
