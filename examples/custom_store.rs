@@ -10,7 +10,7 @@ use quorate::{
     Config, Ports, Supervisor,
     config::{NodeConfig, VirtualStorageConfig},
     core::{
-        election::Fence,
+        election::{Fence, Incumbent},
         epoch::{Epoch, Era, FactsVersion, Generation, Given},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         lookup::Freshness,
@@ -92,6 +92,7 @@ impl<S: ChangeFeed> ChangeFeed for Counting<S> {
 impl<S: ElectionStore> ElectionStore for Counting<S> {
     counted! {
         election_facts(target: &'a Target) -> Option<ElectionSnapshot>;
+        incumbent(target: &'a Target) -> Option<Incumbent>;
         primary_cas(proposal: &'a Proposal) -> CasOutcome;
         primary_history(repository: RepositoryId, limit: u32) -> Vec<PrimaryChange>;
     }

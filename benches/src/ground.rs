@@ -4,11 +4,14 @@ use crate::{Error, Result, postgres};
 use actix::prelude::*;
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use quorate::{
-    actors::{ElectorConfig, PerRepositoryElector},
+    actors::{Beliefs, Cells, ElectorConfig, PerRepositoryElector, PrimaryTable},
     core::{
-        consensus::Opinion,
+        consensus::{Consensus, Opinion},
         election::{Primary, Target},
+        epoch::Revision,
         ids::{NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter},
+        lookup::Trust,
+        monitor::SettingsInForce,
         settings::{Profile, Settings},
     },
     messages::election::GetPrimary,
@@ -20,7 +23,6 @@ use quorate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::watch;
 
 /// The supervisors that are registered and vote.
 pub const SUPERVISORS: usize = 3;
@@ -246,7 +248,7 @@ pub struct Elections {
     elector: Addr<PerRepositoryElector>,
     proposer: Voter,
     /// Kept, for the elector reads it.
-    _voter: watch::Sender<Option<Voter>>,
+    _cells: Arc<Cells>,
     repositories: usize,
     next: usize,
     due: usize,
@@ -261,7 +263,7 @@ impl Elections {
         let ground = Ground::new(kind, Profile::Default).await?;
         let voters = ground.vote(nodes, |_, _| Opinion::Up).await?;
         ground.fill(nodes, repositories, &format!("'g' || ((i - 1) % {nodes} + 1)")).await?;
-        Elections::over(ground, voters, repositories)
+        Elections::over(ground, voters, repositories).await
     }
 
     /// The first of three nodes is down by two votes of three, and led everything: each repository's first lookup elects.
@@ -273,25 +275,40 @@ impl Elections {
         let say = |node, supervisor| if node == 0 && supervisor != 0 { Opinion::Down } else { Opinion::Up };
         let voters = ground.vote(REPLICAS, say).await?;
         ground.fill(REPLICAS, repositories, "'g1'").await?;
-        Elections::over(ground, voters, repositories)
+        Elections::over(ground, voters, repositories).await
     }
 
-    fn over(ground: Ground, voters: Vec<Voter>, repositories: usize) -> Result<Elections> {
-        let voter = voters.into_iter().next().ok_or("nobody votes")?;
-        let (name, proposer, voter) = (voter.name.clone(), voter.clone(), watch::Sender::new(Some(voter)));
-        let store = ground.store();
+    /// As in a supervisor that runs: the consensus is published and changes are heard of. Nobody is found in a memory of one.
+    async fn over(ground: Ground, voters: Vec<Voter>, repositories: usize) -> Result<Elections> {
+        let proposer = voters.into_iter().next().ok_or("nobody votes")?;
+        let (name, store) = (proposer.name.clone(), ground.store());
+        let health = store.health_facts().await?;
+        let settings = health.settings.settings;
+        let cells = Cells::new(SettingsInForce { revision: health.settings.revision, settings: settings.clone() });
+        let nodes = health.facts.evaluate(&settings);
+        cells.consensus.send_replace(Some(Arc::new(Consensus { revision: Revision(1), nodes })));
+        cells.voter.send_replace(Some(proposer.clone()));
+        let beliefs = Beliefs {
+            consensus: cells.consensus.subscribe(),
+            voter: cells.voter.subscribe(),
+            local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
+        };
+        let hour = Duration::from_secs(3_600);
+        let memory = PrimaryTable::new(1, Trust { ttl: hour, failsafe_ttl: hour }, beliefs);
+        memory.hear();
         let config = ElectorConfig {
             store: store.clone(),
             name,
-            voter: voter.subscribe(),
-            behind: watch::Sender::new(None).subscribe(),
+            voter: cells.voter.subscribe(),
+            behind: cells.behind.subscribe(),
             virtual_storages: None,
-            memory: None,
+            memory: Some(memory),
             timeout: Duration::from_secs(10),
             lot: ElectorConfig::random_lot,
         };
         let elector = PerRepositoryElector::new(config).start();
-        Ok(Elections { ground, store, elector, proposer, _voter: voter, repositories, next: 0, due: repositories })
+        Ok(Elections { ground, store, elector, proposer, _cells: cells, repositories, next: 0, due: repositories })
     }
 
     /// Another repository each time, all over the table.

@@ -10,6 +10,7 @@ use crate::{
     sample::{Samples, Summary, machine},
 };
 use actix::Actor;
+use foldhash::fast::RandomState;
 use quorate::{
     actors::{Beliefs, Cells, ElectorConfig, PerRepositoryElector, PrimaryTable},
     core::{
@@ -23,7 +24,6 @@ use quorate::{
     messages::election::GetPrimary,
     store::memory::MemoryStore,
 };
-use foldhash::fast::RandomState;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{

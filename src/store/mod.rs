@@ -16,6 +16,8 @@ mod settle;
 mod shard;
 mod types;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod incumbent;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -36,7 +38,7 @@ pub use types::{
 };
 
 use crate::core::{
-    election::Fence,
+    election::{Fence, Incumbent},
     epoch::{Epoch, Era, FactsVersion, Generation, Given},
     ids::{NodeId, RelativePath, RepositoryId, Storage, Voter},
     monitor::Suspicion,
@@ -102,6 +104,13 @@ pub trait HealthStore: Send + Sync {
 pub trait ElectionStore: Send + Sync {
     /// The facts of one repository in one snapshot; `None` if there is no such repository. Writes nothing, locks nothing.
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>>;
+    /// What those facts say of the recorded primary alone, where that costs less to read; writes nothing, locks nothing. `None`:
+    /// nobody is recorded, its replica is gone, there is no such repository, or this store has no such read, and so it is unless a
+    /// store says otherwise: the facts tell.
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<Incumbent>> {
+        let _ = target;
+        Box::pin(std::future::ready(Ok(None)))
+    }
     /// Commits a decision if nothing it rested on has moved: facts version, epoch and era are the expected ones, the
     /// facts are younger than `decision_ttl`, and the proposer is still its incarnation, live and not recused (the
     /// last not under policy `half`). A decision already committed under the same id answers `Won` again.

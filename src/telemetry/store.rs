@@ -3,7 +3,7 @@
 use super::Meter;
 use crate::{
     core::{
-        election::{Fence, Reason},
+        election::{Fence, Incumbent, Reason},
         epoch::{Epoch, Era, FactsVersion, Generation, Given},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         monitor::Suspicion,
@@ -141,6 +141,9 @@ impl ChangeFeed for MeteredStore {
 impl ElectionStore for MeteredStore {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.timed(StoreOp::ElectionFacts, self.inner.election_facts(target))
+    }
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<Incumbent>> {
+        self.timed(StoreOp::ElectionFacts, self.inner.incumbent(target))
     }
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
         let answer = self.timed(StoreOp::PrimaryCas, self.inner.primary_cas(proposal));

@@ -287,6 +287,37 @@ async fn d19_a_primary_that_moved_while_it_was_read_is_not_remembered() {
 }
 
 #[actix::test]
+async fn who_is_led_well_is_told_after_one_small_read_and_who_is_not_after_all_facts() {
+    let world = World::new(Profile::Default);
+    let alone = Alone::new(&world, 100).await;
+    let id = world.repository("r", &["g1", "g2"]).await;
+    world.store.foreign_primary(id, Some(storage("g1")));
+    tokio::time::sleep(ms(1)).await;
+    let before = reads(&world);
+    let answer = alone.ask(path("r")).await.unwrap();
+    assert_eq!((answer.storage.as_str(), answer.source), ("g1", Source::Fresh));
+    assert_eq!(reads(&world), before + 1, "the primary alone was read");
+    assert_eq!(alone.ask(path("r")).await.unwrap().source, Source::Memory, "and is remembered");
+    // Draining: whether it stays depends on the others.
+    drain(&world, "g1", true).await;
+    tokio::time::sleep(ms(10)).await;
+    assert_eq!(alone.ask(path("r")).await.unwrap().storage.as_str(), "g2");
+    assert_eq!(reads(&world), before + 3, "the primary alone did not do");
+}
+
+#[actix::test]
+async fn an_incumbent_that_the_consensus_holds_down_is_not_answered() {
+    let (world, one, known) = scene().await;
+    let alone = Alone::new(&world, 100).await;
+    let down = known.storage.as_str().to_owned();
+    world.node(&down).answers(DEAD);
+    verdict(&one, &down, Verdict::Unhealthy).await;
+    alone.cells.consensus.send_replace(one.health_consensus());
+    let answer = alone.ask(path("r")).await;
+    assert!(answer.as_ref().is_ok_and(|answer| answer.storage.as_str() != down), "{answer:?}");
+}
+
+#[actix::test]
 async fn those_who_ask_for_the_same_at_once_share_one_read() {
     let world = World::new(Profile::Default);
     let alone = Alone::new(&world, 100).await;

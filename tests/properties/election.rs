@@ -6,7 +6,7 @@ use crate::{
 };
 use proptest::prelude::*;
 use quorate::core::{
-    election::{Decision, ElectionFacts, candidates_of, decide, refusals, stands_alone, verdicts},
+    election::{Decision, ElectionFacts, Incumbent, candidates_of, decide, refusals, stands_alone, verdicts},
     epoch::{Epoch, Era},
     ids::Storage,
     quorum::{QuorumPolicy, Verdict},
@@ -117,6 +117,18 @@ proptest! {
             }
         }
         prop_assert_eq!(decided(&after, &settings, seed), Decision::Keep { storage, epoch });
+    }
+
+    /// What is read of the primary alone says of it what all facts say.
+    #[test]
+    fn a_fit_incumbent_that_is_not_held_down_stands_alone(facts in facts(), settings in settings(), seed in any::<u64>()) {
+        let Some(incumbent) = Incumbent::of(&facts) else { return Ok(()) };
+        let storage = incumbent.primary.storage.clone();
+        let held_down = verdicts(&facts, &settings)[&storage] == Verdict::Unhealthy;
+        prop_assert_eq!(incumbent.is_fit() && !held_down, stands_alone(&facts, &settings, &storage));
+        if incumbent.is_fit() && !held_down {
+            prop_assert_eq!(decided(&facts, &settings, seed), Decision::Keep { storage, epoch: incumbent.primary.epoch });
+        }
     }
 
     /// The seed picks among exactly the equals, and every one of them can be picked.

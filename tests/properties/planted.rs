@@ -2,7 +2,7 @@
 
 use quorate::{
     core::{
-        election::Fence,
+        election::{Fence, Incumbent},
         epoch::{Epoch, FactsVersion, Generation},
         ids::{NodeId, RelativePath, RepositoryId, Storage, VirtualStorage, Voter},
         settings::Settings,
@@ -148,6 +148,9 @@ impl ChangeFeed for Flawed {
 impl ElectionStore for Flawed {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.inner.election_facts(target)
+    }
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<Incumbent>> {
+        self.inner.incumbent(target)
     }
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
         Box::pin(async move {

@@ -314,6 +314,9 @@ impl ElectionStore for Watched {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.inner.election_facts(target)
     }
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<quorate::core::election::Incumbent>> {
+        self.inner.incumbent(target)
+    }
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.inner.primary_cas(proposal)

@@ -143,6 +143,15 @@ impl PrimaryTable {
         Some((source, age))
     }
 
+    /// Whether this primary, just read, may stay by what is believed now: changes are heard of, and the published consensus does
+    /// not hold it down. The same as is asked of one that is remembered.
+    pub(super) fn lets_stand(&self, primary: &Primary) -> bool {
+        if self.view.load().is_outdated() {
+            self.renew(&mut self.writing());
+        }
+        self.is_live() && !self.view.load().holds_unhealthy(primary)
+    }
+
     fn is_live(&self) -> bool {
         self.view.load().may_believe() && matches!(self.believed(), Some((Source::Memory, _)))
     }
@@ -349,6 +358,11 @@ impl PrimaryTable {
 }
 
 impl Leading {
+    /// Whether this primary, just read, may stay by what is believed now: see [`PrimaryTable::lets_stand`].
+    pub(super) fn lets_stand(&self, primary: &Primary) -> bool {
+        self.table.lets_stand(primary)
+    }
+
     /// Answers those who wait. Remembered if `keep` says that it may be and nothing was reported meanwhile.
     pub(super) fn land(self, found: &PrimaryAnswer, keep: bool) {
         let table = &self.table;

@@ -10,12 +10,14 @@
 
 mod facts;
 mod following;
+mod incumbent;
 mod local;
 mod reason;
 mod virtual_storage;
 
 pub use facts::{ElectionFacts, Fence, Primary, ReplicaFacts, StorageAttributes, Target};
 pub use following::follow;
+pub use incumbent::Incumbent;
 pub use local::choose_local;
 pub use reason::{NoCandidate, Reason, Refusal, WaitReason};
 pub use virtual_storage::{
@@ -24,7 +26,7 @@ pub use virtual_storage::{
 
 use super::{
     consensus::{SupervisorRow, tally},
-    epoch::Epoch,
+    epoch::{Epoch, Generation},
     ids::{NodeId, Storage, Voter},
     quorum::{QuorumPolicy, Verdict},
     settings::{Settings, WithoutCandidate},
@@ -127,13 +129,18 @@ pub fn standing(facts: &ElectionFacts, settings: &Settings) -> Decision {
 #[must_use]
 pub fn stands_alone(facts: &ElectionFacts, settings: &Settings, primary: &Storage) -> bool {
     facts.replicas.iter().find(|replica| replica.storage == *primary).is_some_and(|replica| {
-        facts.generation == Some(replica.generation)
-            && !replica.marked
-            && (replica.assigned || facts.assignments.is_empty())
-            && replica.attributes.priority > 0
-            && !replica.attributes.draining
+        beyond_reproach(facts.generation, replica, !facts.assignments.is_empty())
             && verdict(facts, settings, primary) != Verdict::Unhealthy
     })
+}
+
+/// Whether a primary has nothing against it but what its node's health may be.
+fn beyond_reproach(generation: Option<Generation>, replica: &ReplicaFacts, any_assigned: bool) -> bool {
+    generation == Some(replica.generation)
+        && !replica.marked
+        && (replica.assigned || !any_assigned)
+        && replica.attributes.priority > 0
+        && !replica.attributes.draining
 }
 
 /// Why each replica that is not a candidate is none; what a decision's record keeps of the losers.

@@ -5,6 +5,7 @@ use super::{
     state::{Change, Decided, RepositoryChange, State},
 };
 use crate::core::{
+    election::Incumbent,
     ids::{RepositoryId, Voter},
     quorum::QuorumPolicy,
     time::{DatabaseTime, micros},
@@ -14,6 +15,12 @@ use crate::store::{Answer, CasOutcome, ElectionSnapshot, ElectionStore, PrimaryC
 impl ElectionStore for MemoryStore {
     fn election_facts<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<ElectionSnapshot>> {
         self.call(StoreOp::ElectionFacts, move |state| state.find(target).and_then(|id| state.election(id)))
+    }
+
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<Incumbent>> {
+        self.call(StoreOp::ElectionFacts, move |state| {
+            state.find(target).and_then(|id| state.election(id)).and_then(|read| Incumbent::of(&read.facts))
+        })
     }
 
     fn primary_cas<'a>(&'a self, proposal: &'a Proposal) -> Answer<'a, CasOutcome> {

@@ -3,11 +3,12 @@
 use super::{
     PostgresStore,
     facts::{self, FactsRow},
+    incumbent,
 };
-use crate::core::{epoch::Epoch, ids::RepositoryId};
+use crate::core::{election::Incumbent, epoch::Epoch, ids::RepositoryId};
 use crate::store::{
-    Answer, CasOutcome, ElectionSnapshot, ElectionStore, PrimaryChange, Proposal, StoreOp, Target, rows::ChangeDoc,
-    statement::Statement,
+    Answer, CasOutcome, ElectionSnapshot, ElectionStore, PrimaryChange, Proposal, StoreOp, Target,
+    incumbent::IncumbentRow, rows::ChangeDoc, statement::Statement,
 };
 use std::sync::atomic::Ordering;
 
@@ -37,6 +38,13 @@ impl ElectionStore for PostgresStore {
                 row = whole;
             }
             row.into_snapshot().map(Some)
+        })
+    }
+
+    fn incumbent<'a>(&'a self, target: &'a Target) -> Answer<'a, Option<Incumbent>> {
+        Box::pin(async move {
+            let row: Option<IncumbentRow> = self.first(StoreOp::ElectionFacts, incumbent::read(target)).await?;
+            row.map(IncumbentRow::into_incumbent).transpose()
         })
     }
 

@@ -8,15 +8,15 @@ use crate::core::{
     consensus::{SupervisorRow, VoteRow},
     election::{ElectionFacts, ReplicaFacts, StorageAttributes},
     epoch::{Epoch, Era, FactsVersion, Generation, Revision},
-    ids::{
-        ClusterId, Incarnation, InvalidName, NodeId, RelativePath, RepositoryId, Storage, SupervisorName,
-        VirtualStorage,
-    },
+    ids::{ClusterId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
     settings::Settings,
     time::{Age, DatabaseTime},
 };
 use crate::store::{
-    ElectionSnapshot, StoreError, StoreErrorKind, StoreOp, StoredSettings, Target, rows, statement::Statement,
+    ElectionSnapshot, StoreError, StoreOp, StoredSettings, Target,
+    incumbent::{bad, name},
+    rows,
+    statement::Statement,
 };
 use diesel::{
     QueryableByName,
@@ -199,19 +199,10 @@ pub(super) struct FactsRow {
     members: Option<String>,
 }
 
-/// A value that nobody could have written, with the name of its column.
-fn bad(column: &'static str, why: impl std::fmt::Display) -> StoreError {
-    StoreError::new(StoreOp::ElectionFacts, StoreErrorKind::BadRow(format!("{column}: {why}")))
-}
-
 /// One of a few words.
 fn word<'de, T: Deserialize<'de>>(column: &'static str, text: &'de str) -> Result<T, StoreError> {
     let text: value::BorrowedStrDeserializer<'de, value::Error> = value::BorrowedStrDeserializer::new(text);
     T::deserialize(text.into_deserializer()).map_err(|error| bad(column, error))
-}
-
-fn name<T>(column: &'static str, made: Result<T, InvalidName>) -> Result<T, StoreError> {
-    made.map_err(|error| bad(column, error))
 }
 
 fn millis(column: &'static str, value: i64) -> Result<Duration, StoreError> {

@@ -17,6 +17,7 @@ mod errors;
 mod facts;
 mod feed;
 mod health;
+mod incumbent;
 mod listener;
 mod migrations;
 mod repositories;

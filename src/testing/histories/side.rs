@@ -6,7 +6,7 @@ use super::{
 };
 use crate::core::{
     consensus::Opinion,
-    election::{Decision, ElectionFacts, Fence, candidates_of, decide},
+    election::{Decision, ElectionFacts, Fence, Incumbent, candidates_of, decide},
     epoch::{Era, FactsVersion, Generation},
     ids::{DecisionId, Incarnation, NodeId, ProcessToken, RelativePath, RepositoryId, Storage, SupervisorName, Voter},
     quorum::{QuorumPolicy, Verdict},
@@ -311,6 +311,14 @@ impl Side {
         let mut facts = self.store.election_facts(target).await?.map(|snapshot| snapshot.facts);
         if let Some(facts) = &mut facts {
             facts.supervisors.retain(|row| self.names.supervisors.contains(&row.name));
+            if let Some(mut found) = self.store.incumbent(target).await? {
+                let mut known = Incumbent::of(facts);
+                // The second read is a moment later, and a penalty may have ended between.
+                for one in [&mut found].into_iter().chain(known.as_mut()) {
+                    one.replica.attributes.penalised = false;
+                }
+                assert_eq!(Some(found), known, "of the primary alone it says something else");
+            }
         }
         Ok(facts)
     }

@@ -3,7 +3,7 @@
 use super::world::{World, done, node, ok, path, rows, storage, storages, virtual_storage};
 use crate::core::{
     consensus::Opinion,
-    election::StorageAttributes,
+    election::{Incumbent, StorageAttributes},
     epoch::{FactsVersion, Generation},
     ids::{NodeId, RepositoryId},
     settings::Profile,
@@ -172,4 +172,36 @@ pub async fn time_is_the_databases(store: Arc<dyn Store>) {
         |facts: &crate::core::election::ElectionFacts| facts.supervisors.first().map_or(-1, |r| r.heartbeat_age.0);
     assert_eq!(age(&second) - age(&first), passed, "ages must be taken at the time that the facts carry");
     assert!(age(&first) >= 0, "a stamp of the past is in the past");
+}
+
+/// What a store says of the recorded primary alone, if it says anything, is what the facts say of it.
+pub async fn the_incumbent_is_as_the_facts_have_it(store: Arc<dyn Store>) {
+    let world = World::new(store).await;
+    let id = world.repository_with("a", Some("g1")).await;
+    let same = async |when: &str| {
+        for target in [Target::Id(id), Target::Path(virtual_storage("v"), path("a"))] {
+            let found = ok("read", world.store.incumbent(&target).await);
+            let known = Incumbent::of(&world.facts(id).await);
+            assert!(found.is_none() || found == known, "{when}, {target:?}: {found:#?} instead of {known:#?}");
+        }
+    };
+    same("nothing is against it").await;
+    let attributes = async |change| ok("update a storage", world.store.storage_update(&node("g1"), change).await);
+    attributes(StorageChange { draining: Some(true), priority: Some(7) }).await;
+    same("it drains").await;
+    attributes(StorageChange { draining: Some(false), priority: Some(0) }).await;
+    same("it is never to be primary").await;
+    for assigned in [&["g2"][..], &["g1", "g2"]] {
+        let at = world.facts(id).await.facts_version;
+        done("assign", world.store.assignments_replace(id, at, &storages(assigned)).await);
+        same("somebody is assigned").await;
+    }
+    done("mark", world.store.replica_mark(id, &storage("g2")).await);
+    same("another is marked").await;
+    ok("set", world.store.generation_set(id, Some(&world.fence(id).await), &storage("g2"), Generation(9)).await);
+    same("another is ahead").await;
+    let voter = world.voter("s1").await;
+    world.elect(id, None, &voter).await;
+    assert_eq!(ok("read", world.store.incumbent(&Target::Id(id)).await), None, "nobody is recorded");
+    assert_eq!(ok("read", world.store.incumbent(&Target::Id(RepositoryId(987_654))).await), None, "nothing is there");
 }
