@@ -75,7 +75,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("humantime", &["config"]),
     ("url", &["config", "transport", "store::postgres"]),
-    ("diesel", &["store::postgres", "store::sqlite", "store::statement"]),
+    ("diesel", &["store::postgres", "store::sqlite", "store::statement", "store::incumbent"]),
     ("diesel_async", &["store::postgres"]),
     ("diesel_migrations", &["store::postgres", "store::sqlite"]),
     ("deadpool", &["store::postgres"]),
