@@ -31,7 +31,11 @@ use connect::{Address, Session};
 use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
 use diesel::{deserialize::FromSqlRow, pg::Pg, sql_types::Untyped};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use std::{fmt, sync::atomic::AtomicBool, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// How much longer than the server an operation waits here before it gives the server up.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -137,14 +141,15 @@ impl Manager for Sessions {
     }
 }
 
-/// All four ports over a PostgreSQL database.
+/// All four ports over a PostgreSQL database. A clone is the same store.
+#[derive(Clone)]
 pub struct PostgresStore {
     pool: managed::Pool<Sessions>,
     reserved: managed::Pool<Sessions>,
     /// Where a connection is a session of ours: a listener's must be.
     session: Address,
     /// Whether the last facts were read under policy `half`, whose statement says more. A guess costs one more read.
-    counts_members: AtomicBool,
+    counts_members: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -188,12 +193,7 @@ impl PostgresStore {
                 .build()
                 .map_err(|error| StoreError::with_source(StoreOp::Connect, StoreErrorKind::Other, error))
         };
-        Ok(PostgresStore {
-            pool: pool(size)?,
-            reserved: pool(RESERVED)?,
-            session,
-            counts_members: AtomicBool::new(false),
-        })
+        Ok(PostgresStore { pool: pool(size)?, reserved: pool(RESERVED)?, session, counts_members: Arc::default() })
     }
 
     /// Closes all connections. Operations that run are finished, later ones answer `ConnectionLost`.
@@ -353,11 +353,15 @@ impl PostgresStore {
     }
 
     /// Sends an election, and once it is committed tells the listeners of it. That waits for no disk, so NOTIFY's lock is
-    /// held for no time. It may fail: whoever does not hear it reads it at their next check.
+    /// held for no time; and whoever elected does not wait for it. It may fail: whoever does not hear it reads it at their next
+    /// check. Each word follows an election, which needs a session of the same pool, so there are never many on their way.
     async fn elected<T: serde::de::DeserializeOwned>(&self, op: StoreOp, election: Statement) -> Result<T, StoreError> {
         let Elected { outcome, tell } = self.document(op, election).await?;
         if let (false, Ok(words)) = (tell.is_empty(), json(op, &tell)) {
-            let _ = self.ask(op, Statement::new(TELL).text(words)).await;
+            let store = self.clone();
+            tokio::spawn(async move {
+                let _ = store.ask(op, Statement::new(TELL).text(words)).await;
+            });
         }
         Ok(outcome)
     }
