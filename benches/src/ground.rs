@@ -10,7 +10,7 @@ use quorate::{
         election::{Primary, Target},
         epoch::Revision,
         ids::{NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage, Voter},
-        lookup::Trust,
+        lookup::{Source, Trust},
         monitor::SettingsInForce,
         settings::{Profile, Settings},
     },
@@ -318,6 +318,13 @@ impl Elections {
         RepositoryId(i64::try_from(self.next + 1).unwrap_or(1))
     }
 
+    /// The next one by its number, of which nothing is remembered once this one was asked for.
+    #[must_use]
+    pub fn after(&self, RepositoryId(number): RepositoryId) -> RepositoryId {
+        let many = i64::try_from(self.repositories).unwrap_or(i64::MAX);
+        RepositoryId(1 + number % many.max(1))
+    }
+
     /// A repository whose primary is down. When all have been elected, the clock is turned back, untimed.
     ///
     /// # Errors
@@ -337,7 +344,7 @@ impl Elections {
     /// # Errors
     /// Whatever the elector says.
     pub async fn lookup(&self, repository: RepositoryId) -> Result<Primary> {
-        Ok(self.elector.send(GetPrimary::of(Target::Id(repository))).await??.into_primary())
+        self.ask(Target::Id(repository)).await
     }
 
     /// The same by virtual storage and path.
@@ -346,7 +353,12 @@ impl Elections {
     /// Whatever the elector says.
     pub async fn lookup_by_path(&self, repository: RepositoryId) -> Result<Primary> {
         let path = RelativePath::new(format!("@hashed/{repository}"))?;
-        Ok(self.elector.send(GetPrimary::of(Target::Path(VirtualStorage::new("v")?, path))).await??.into_primary())
+        self.ask(Target::Path(VirtualStorage::new("v")?, path)).await
+    }
+
+    async fn ask(&self, target: Target) -> Result<Primary> {
+        let answer = self.elector.send(GetPrimary::of(target)).await??;
+        if answer.source == Source::Fresh { Ok(answer.into_primary()) } else { Err("it was remembered".into()) }
     }
 
     /// One lookup that must have elected.

@@ -97,7 +97,7 @@ async fn lookup(database: Kind, nodes: usize, repositories: usize, samples: usiz
         let repository = scene.any();
         scene.bare(repository).await?;
         scene.lookup(repository).await?;
-        scene.lookup_by_path(repository).await?;
+        scene.lookup_by_path(scene.after(repository)).await?;
     }
     let [mut bare, mut whole, mut by_path, mut facts, mut alone] = [(); 5].map(|()| Samples::default());
     for turn in 0..samples {
@@ -110,7 +110,7 @@ async fn lookup(database: Kind, nodes: usize, repositories: usize, samples: usiz
             whole.time(scene.lookup(repository)).await?;
             bare.time(scene.bare(repository)).await?;
         }
-        by_path.time(scene.lookup_by_path(repository)).await?;
+        by_path.time(scene.lookup_by_path(scene.after(repository))).await?;
         let read = facts.time(scene.facts(repository)).await?;
         let proposer = Voter { name: SupervisorName::new("s1")?, incarnation: Incarnation(1) };
         let start = Instant::now();
