@@ -323,6 +323,29 @@ async fn an_incumbent_that_the_consensus_holds_down_is_not_answered() {
 }
 
 #[actix::test]
+async fn a_lookup_whose_connection_ended_reads_again_and_not_for_ever() {
+    let world = World::new(Profile::Default);
+    let alone = Alone::new(&world, 100).await;
+    for at in ["r", "s"] {
+        let id = world.repository(at, &["g1", "g2"]).await;
+        world.store.foreign_primary(id, Some(storage("g1")));
+    }
+    tokio::time::sleep(ms(1)).await;
+    // As when a server is started anew: nobody knows yet that it is down, and soon it is not.
+    world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::ConnectionLost, 3);
+    assert_eq!(alone.ask(path("r")).await.unwrap().storage.as_str(), "g1");
+    world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::ConnectionLost, 1);
+    let latest = GetPrimary { target: path("s"), freshness: Freshness::Latest };
+    let hurried = alone.elector.send(latest).await.unwrap();
+    assert!(matches!(hurried, Err(Error::StoreUnavailable(_))), "whoever wants the latest hears at once: {hurried:?}");
+    world.store.fail(Some(StoreOp::ElectionFacts), StoreErrorKind::Unreachable);
+    let before = reads(&world);
+    let failed = alone.ask(path("s")).await;
+    assert!(matches!(failed, Err(Error::StoreUnavailable(_))), "{failed:?}");
+    assert_eq!(reads(&world), before + 6);
+}
+
+#[actix::test]
 async fn those_who_ask_for_the_same_at_once_share_one_read() {
     let world = World::new(Profile::Default);
     let alone = Alone::new(&world, 100).await;

@@ -28,6 +28,10 @@ use actix::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
+/// Pause before a lookup whose connection ended reads again, doubled each time, and the longest: a third of a second in all. By
+/// then the change feed has found out whether the database is down.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
+
 /// What an elector is built from, as often as need be.
 #[derive(Clone)]
 pub struct ElectorConfig {
@@ -102,7 +106,7 @@ impl Handler<GetPrimary> for PerRepositoryElector {
         };
         let (config, places, elects) = (Arc::clone(&self.config), self.places.clone(), self.elects);
         Reply::Later(Box::pin(async move {
-            let found = places.run(config.timeout, config.answer(&target, elects, looked)).await;
+            let found = places.run(config.timeout, config.find_out(&target, elects, freshness, looked)).await;
             // Known down meanwhile: what was last known is all there is.
             match (&config.memory, freshness, found) {
                 (Some(memory), Freshness::Cached, Err(error @ (Error::StoreUnavailable(_) | Error::Timeout(_)))) => {
@@ -141,6 +145,10 @@ impl MessageResponse<PerRepositoryElector, GetPrimary> for Reply {
     }
 }
 
+fn has_ended(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::ConnectionLost | StoreErrorKind::Unreachable)
+}
+
 fn database_is_down() -> Error {
     let known = "it was asked again and again since, and did not answer";
     Error::StoreUnavailable(StoreError::with_source(StoreOp::ElectionFacts, StoreErrorKind::Unreachable, known))
@@ -160,6 +168,34 @@ impl Handler<GetShard> for PerRepositoryElector {
 impl ElectorConfig {
     fn knows(&self, virtual_storage: &VirtualStorage) -> bool {
         self.virtual_storages.as_ref().is_none_or(|known| known.has(virtual_storage))
+    }
+
+    /// As often as it takes until a database whose connections have just ended is back, or known to be down: whoever asks
+    /// in between would hear of a failure, those after them an answer.
+    async fn find_out(
+        &self,
+        target: &Target,
+        elects: bool,
+        freshness: Freshness,
+        mut looked: Looked,
+    ) -> Result<PrimaryAnswer, Error> {
+        let mut pause = ASK_AGAIN.0;
+        loop {
+            let failed = match self.answer(target, elects, looked).await {
+                Err(Error::StoreUnavailable(error)) if has_ended(&error) => error,
+                found => return found,
+            };
+            let Some(memory) = self.memory.as_ref().filter(|_| freshness == Freshness::Cached && pause <= ASK_AGAIN.1)
+            else {
+                return Err(failed.into());
+            };
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+            looked = match memory.look(target) {
+                Looked::Down => return Err(failed.into()),
+                looked @ (Looked::Hit(_) | Looked::Lead(_) | Looked::Join(_) | Looked::Bypass) => looked,
+            };
+        }
     }
 
     /// One read for all who ask at the same time, where that may be shared.
