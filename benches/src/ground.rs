@@ -288,12 +288,7 @@ impl Elections {
         let nodes = health.facts.evaluate(&settings);
         cells.consensus.send_replace(Some(Arc::new(Consensus { revision: Revision(1), nodes })));
         cells.voter.send_replace(Some(proposer.clone()));
-        let beliefs = Beliefs {
-            consensus: cells.consensus.subscribe(),
-            voter: cells.voter.subscribe(),
-            local: cells.local.subscribe(),
-            behind: cells.behind.subscribe(),
-        };
+        let beliefs = Beliefs::of(&cells);
         let hour = Duration::from_secs(3_600);
         let memory = PrimaryTable::new(1, Trust { ttl: hour, failsafe_ttl: hour }, beliefs);
         memory.hear();

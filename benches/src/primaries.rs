@@ -55,7 +55,7 @@ pub struct Primaries {
     /// What the machine gives at most: finding an entry by its place in a list, in the same random order, and reading its
     /// epoch and the first byte of its path.
     pub bare: f64,
-    /// What a map gives that is one thread's own: the same entries by path in a standard `HashMap`, with the same hash, answered by
+    /// What a map gives that is one thread's own: the same entries by path in a standard `HashMap`, with a hash of the same kind, answered by
     /// a reference counted up. Nobody may change it meanwhile, and nothing says whether it may be believed.
     pub plain_map: f64,
     /// Reads a second of two threads together, by path.
@@ -134,12 +134,7 @@ impl Scene {
         let settings = Settings::of(Profile::Default);
         let cells = Cells::new(SettingsInForce { revision: Revision(1), settings });
         cells.voter.send_replace(Some(Voter { name: SupervisorName::new("s1")?, incarnation: Incarnation(1) }));
-        let beliefs = Beliefs {
-            consensus: cells.consensus.subscribe(),
-            voter: cells.voter.subscribe(),
-            local: cells.local.subscribe(),
-            behind: cells.behind.subscribe(),
-        };
+        let beliefs = Beliefs::of(&cells);
         let before = memory()?;
         let table = PrimaryTable::new(entries, Trust { ttl: HOUR, failsafe_ttl: HOUR }, beliefs);
         table.hear();

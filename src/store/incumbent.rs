@@ -23,6 +23,16 @@ pub(super) fn name<T>(column: &'static str, made: Result<T, InvalidName>) -> Res
     made.map_err(|error| bad(column, error))
 }
 
+/// What is said of a storage, or by default holds where nothing is.
+pub(super) fn attributes(priority: Option<i32>, draining: Option<bool>, penalised: Option<bool>) -> StorageAttributes {
+    let default = StorageAttributes::default();
+    StorageAttributes {
+        priority: priority.unwrap_or(default.priority),
+        draining: draining.unwrap_or(default.draining),
+        penalised: penalised.unwrap_or(default.penalised),
+    }
+}
+
 /// The one row.
 #[derive(QueryableByName)]
 pub(super) struct IncumbentRow {
@@ -60,18 +70,13 @@ impl IncumbentRow {
     pub(super) fn into_incumbent(self) -> Result<Incumbent, StoreError> {
         let storage = name("primary", Storage::new(self.primary))?;
         let epoch = self.primary_epoch.map(Epoch::from_i64).transpose();
-        let default = StorageAttributes::default();
         Ok(Incumbent {
             replica: ReplicaFacts {
                 storage: storage.clone(),
                 generation: Generation(self.replica_generation),
                 marked: self.marked,
                 assigned: self.assigned.unwrap_or(false),
-                attributes: StorageAttributes {
-                    priority: self.priority.unwrap_or(default.priority),
-                    draining: self.draining.unwrap_or(default.draining),
-                    penalised: self.penalised.unwrap_or(default.penalised),
-                },
+                attributes: attributes(self.priority, self.draining, self.penalised),
             },
             primary: Primary {
                 cluster: name("cluster_id", ClusterId::new(self.cluster_id))?,

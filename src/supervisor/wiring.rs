@@ -88,12 +88,7 @@ pub(super) fn wire<T: Transport>(
         move |address: &Addr<Notifier>| place.set(address.clone().recipient()),
     ));
     let feed = &config.feed;
-    let beliefs = Beliefs {
-        consensus: cells.consensus.subscribe(),
-        voter: cells.voter.subscribe(),
-        local: cells.local.subscribe(),
-        behind: cells.behind.subscribe(),
-    };
+    let beliefs = Beliefs::of(&cells);
     let trust = Trust { ttl: feed.ttl, failsafe_ttl: feed.failsafe_ttl };
     let primaries = PrimaryTable::new(feed.entries as usize, trust, beliefs);
     let names = watch::Sender::new(electing::names(&config));

@@ -189,12 +189,7 @@ impl Alone {
         let settings = Settings::of(Profile::Default);
         let cells = Cells::new(SettingsInForce { revision: Revision(1), settings });
         cells.voter.send_replace(Some(Voter { name: name("alone"), incarnation: Incarnation(1) }));
-        let beliefs = Beliefs {
-            consensus: cells.consensus.subscribe(),
-            voter: cells.voter.subscribe(),
-            local: cells.local.subscribe(),
-            behind: cells.behind.subscribe(),
-        };
+        let beliefs = Beliefs::of(&cells);
         let trust = Trust { ttl: ms(2_000), failsafe_ttl: ms(60_000) };
         let table = PrimaryTable::new(entries, trust, beliefs);
         let synced = SyncedTable::new(2, ms(2_000), Meter::default());
@@ -286,15 +281,20 @@ async fn d19_a_primary_that_moved_while_it_was_read_is_not_remembered() {
     }
 }
 
-#[actix::test]
-async fn who_is_led_well_is_told_after_one_small_read_and_who_is_not_after_all_facts() {
-    let world = World::new(Profile::Default);
-    let alone = Alone::new(&world, 100).await;
+/// Repositories `r` and `s`, on two nodes each, of which the first is recorded as primary.
+async fn two_led_by_g1(world: &World) {
     for at in ["r", "s"] {
         let id = world.repository(at, &["g1", "g2"]).await;
         world.store.foreign_primary(id, Some(storage("g1")));
     }
     tokio::time::sleep(ms(1)).await;
+}
+
+#[actix::test]
+async fn who_is_led_well_is_told_after_one_small_read_and_who_is_not_after_all_facts() {
+    let world = World::new(Profile::Default);
+    let alone = Alone::new(&world, 100).await;
+    two_led_by_g1(&world).await;
     let before = reads(&world);
     let answer = alone.ask(path("r")).await.unwrap();
     assert_eq!((answer.storage.as_str(), answer.source), ("g1", Source::Fresh));
@@ -326,11 +326,7 @@ async fn an_incumbent_that_the_consensus_holds_down_is_not_answered() {
 async fn a_lookup_whose_connection_ended_reads_again_and_not_for_ever() {
     let world = World::new(Profile::Default);
     let alone = Alone::new(&world, 100).await;
-    for at in ["r", "s"] {
-        let id = world.repository(at, &["g1", "g2"]).await;
-        world.store.foreign_primary(id, Some(storage("g1")));
-    }
-    tokio::time::sleep(ms(1)).await;
+    two_led_by_g1(&world).await;
     // As when a server is started anew: nobody knows yet that it is down, and soon it is not.
     world.store.fail_next(Some(StoreOp::ElectionFacts), StoreErrorKind::ConnectionLost, 3);
     assert_eq!(alone.ask(path("r")).await.unwrap().storage.as_str(), "g1");

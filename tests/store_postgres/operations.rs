@@ -51,6 +51,8 @@ async fn every_operation_on_a_repository_answers() {
     let g3: &ReplicaFacts = of("g3");
     assert!(g3.marked && !g3.assigned && g3.generation == Generation(2));
     assert!(g3.attributes.priority == 7 && g3.attributes.draining && !g3.attributes.penalised);
+    let incumbent = store.incumbent(&Target::Id(id)).await.unwrap();
+    assert!(incumbent.is_some() && incumbent == quorate::core::election::Incumbent::of(&facts), "{incumbent:?}");
     assert!(!of("g1").marked && of("g1").assigned && facts.assignments == storages(&["g1", "g2"]));
     assert_eq!((facts.generation, facts.votes.len(), facts.members.len()), (Some(Generation(2)), 3, 0));
     let by_path = Target::Path(VirtualStorage::new("v").unwrap(), path("renamed"));

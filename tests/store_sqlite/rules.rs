@@ -261,6 +261,22 @@ async fn facts_hold_what_operators_say_and_settings_follow_the_database() {
 }
 
 #[tokio::test]
+async fn the_primary_alone_is_read_as_the_facts_have_it() {
+    let database = Database::new();
+    let (store, s1) = database.started(&lan()).await;
+    let id = create(&store, &repository("a")).await;
+    elect(&store, id, "g1", &s1, "first").await;
+    let read = facts(&store, id).await;
+    for target in [Target::Id(id), Target::Path(v(), path("a"))] {
+        let incumbent = store.incumbent(&target).await.unwrap();
+        assert!(
+            incumbent.is_some() && incumbent == quorate::core::election::Incumbent::of(&read.facts),
+            "{incumbent:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_old_is_forgotten_when_somebody_registers() {
     let database = Database::new();
     let (store, s1) = database.started(&lan()).await;

@@ -75,12 +75,7 @@ impl Led {
         let cells = Cells::new(settings);
         let name = SupervisorName::new("led").unwrap();
         cells.voter.send_replace(Some(Voter { name: name.clone(), incarnation: Incarnation(1) }));
-        let beliefs = Beliefs {
-            consensus: cells.consensus.subscribe(),
-            voter: cells.voter.subscribe(),
-            local: cells.local.subscribe(),
-            behind: cells.behind.subscribe(),
-        };
+        let beliefs = Beliefs::of(&cells);
         // Long, for a machine that is busy: what is told is known at once all the same.
         let ttl = Duration::from_secs(30);
         let table = PrimaryTable::new(1_000, Trust { ttl, failsafe_ttl: ttl }, beliefs);

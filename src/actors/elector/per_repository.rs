@@ -228,7 +228,7 @@ impl ElectorConfig {
         }
     }
 
-    /// The recorded primary, where nobody else can change that it stays: most of the time, and for a third of the work.
+    /// The recorded primary, where nobody else can change that it stays: most of the time, and for half of the work.
     async fn incumbent(&self, target: &Target, leading: &Leading) -> Result<Option<PrimaryAnswer>, Error> {
         let read = self.store.incumbent(target).await?.filter(Incumbent::is_fit);
         let stands = read.map(|read| read.primary).filter(|primary| leading.lets_stand(primary));

@@ -4,7 +4,6 @@ use super::asked::{BehindCell, abreast, commit, decision_id};
 use crate::{
     core::{
         election::{Decision, ElectionFacts, NoCandidate, Primary, Reason, refusals, verdicts},
-        epoch::Epoch,
         ids::{Storage, Voter},
         settings::Settings,
     },
@@ -23,7 +22,7 @@ pub(super) async fn settle(
     decision: Decision,
 ) -> Result<Option<Primary>, Error> {
     match decision {
-        Decision::Keep { storage, epoch } => Ok(Some(primary(facts, storage, epoch))),
+        Decision::Keep { storage, epoch } => Ok(Some(facts.led_by(storage, epoch))),
         Decision::NoCandidate(stands) => Err(no_candidate(stands)),
         Decision::Wait(why) => Err(Error::ElectionPending(why)),
         Decision::Elect(election) => {
@@ -32,7 +31,7 @@ pub(super) async fn settle(
             let proposal = proposal(facts, settings, proposer, lot, to, election.why, &election.equals)?;
             match commit(|| store.primary_cas(&proposal)).await? {
                 CasOutcome::Won { epoch } => {
-                    let elected = primary(facts, election.to, Some(epoch));
+                    let elected = facts.led_by(election.to, Some(epoch));
                     telemetry::primary_changed(&elected, election.from.as_ref(), election.why);
                     Ok(Some(elected))
                 }
@@ -50,18 +49,6 @@ pub(super) async fn settle(
                 CasOutcome::Lost | CasOutcome::EraChanged => Ok(None),
             }
         }
-    }
-}
-
-/// A repository's primary, as it is answered.
-pub(super) fn primary(facts: &ElectionFacts, storage: Storage, epoch: Option<Epoch>) -> Primary {
-    Primary {
-        cluster: facts.cluster.clone(),
-        repository: Some(facts.repository),
-        virtual_storage: facts.virtual_storage.clone(),
-        relative_path: facts.relative_path.clone(),
-        storage,
-        epoch,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
         proposer,
     },
     known::KnownPrimaries,
-    repository::{primary, settle},
+    repository::settle,
 };
 use crate::{
     core::{
@@ -112,7 +112,7 @@ impl VirtualStorageElectorConfig {
             let (facts, settings) = (read.facts, read.settings.settings);
             let (_, shard) = self.shard(&facts.virtual_storage).await?;
             if settings.profile == Profile::Praefect {
-                return Ok(primary(&facts, shard.primary, shard.epoch));
+                return Ok(facts.led_by(shard.primary, shard.epoch));
             }
             let proposer = proposer(&self.voter, &self.name);
             let decision = follow(&facts, &shard.primary, &settings, &proposer);

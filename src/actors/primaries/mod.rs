@@ -416,12 +416,7 @@ mod tests {
     #[test]
     fn what_a_dead_node_led_is_forgotten_each_time_and_what_others_lead_is_not() {
         let cells = Cells::new(SettingsInForce { revision: Revision(1), settings: Settings::of(Profile::Default) });
-        let beliefs = Beliefs {
-            consensus: cells.consensus.subscribe(),
-            voter: cells.voter.subscribe(),
-            local: cells.local.subscribe(),
-            behind: cells.behind.subscribe(),
-        };
+        let beliefs = Beliefs::of(&cells);
         let trust = Trust { ttl: Duration::from_secs(2), failsafe_ttl: Duration::from_secs(60) };
         let table = PrimaryTable::new(10, trust, beliefs);
         table.keep(&mut table.writing(), &led_by("g2", 2));

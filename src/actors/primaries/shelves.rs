@@ -2,8 +2,7 @@
 //!
 //! Shelves of four places each, one cache line a shelf: a place has an entry's hash and the entry. A reader waits for the
 //! line of one shelf, for the entry and for its path, one after the other; what else it needs it computes. Shelves that
-//! could grow were memory of their own behind a pointer, one wait more: most of a fifth of a microsecond with a hundred
-//! thousand entries, for no cache has them. Whoever changes an entry stores into its place, so a change costs the same with a
+//! could grow were memory of their own behind a pointer, one wait more. Whoever changes an entry stores into its place, so a change costs the same with a
 //! thousand repositories and with a million.
 //!
 //! An entry stands on the shelf that its hash names first, or on its second one if that was full; a reader looks at both before it
@@ -88,13 +87,13 @@ impl Shelves {
         let places = [(&self.by_path, path), (&self.by_number, self.hash_number(number))];
         let mut gone = Vec::new();
         for (index, hash) in places {
-            if index.free(hash).or_else(|| index.make_room(hash)).is_none()
-                && let Some(other) = index.places(hash).find_map(Place::known)
-            {
+            let place = index.free(hash).or_else(|| index.make_room(hash)).or_else(|| {
+                let other = index.places(hash).find_map(Place::known)?;
                 self.remove(&other);
                 gone.push(other);
-            }
-            if let Some(place) = index.free(hash) {
+                index.free(hash)
+            });
+            if let Some(place) = place {
                 place.put(hash, entry);
             }
         }

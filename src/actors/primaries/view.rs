@@ -3,7 +3,7 @@
 //! A lookup asks the cells themselves whether they have changed, and brings this up to date before it answers. Nobody has to
 //! be told first: a question that was waiting in a mailbox while the consensus changed is answered by the new one (D18).
 
-use super::super::cells::LocalView;
+use super::super::cells::{Cells, LocalView};
 use crate::core::{
     consensus::Consensus,
     election::Primary,
@@ -28,6 +28,19 @@ pub struct Beliefs {
     pub local: watch::Receiver<LocalView>,
     /// What nodes know that the database does not: nothing is remembered, and nothing believed, while there is anything.
     pub behind: watch::Receiver<Option<Behind>>,
+}
+
+impl Beliefs {
+    /// Those of one supervisor.
+    #[must_use]
+    pub fn of(cells: &Cells) -> Beliefs {
+        Beliefs {
+            consensus: cells.consensus.subscribe(),
+            voter: cells.voter.subscribe(),
+            local: cells.local.subscribe(),
+            behind: cells.behind.subscribe(),
+        }
+    }
 }
 
 /// What stood in the cells when they were last looked at.

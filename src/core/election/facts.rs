@@ -43,6 +43,21 @@ pub struct ElectionFacts {
     pub members: Vec<MemberRow>,
 }
 
+impl ElectionFacts {
+    /// Whoever leads the repository, as it is answered.
+    #[must_use]
+    pub fn led_by(&self, storage: Storage, epoch: Option<Epoch>) -> Primary {
+        Primary {
+            cluster: self.cluster.clone(),
+            repository: Some(self.repository),
+            virtual_storage: self.virtual_storage.clone(),
+            relative_path: self.relative_path.clone(),
+            storage,
+            epoch,
+        }
+    }
+}
+
 /// One copy of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFacts {

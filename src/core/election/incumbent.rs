@@ -1,8 +1,8 @@
 //! What is enough to let a recorded primary stay.
 //!
 //! Most questions are about a repository that is led well, and then nothing about other storages changes the answer
-//! ([`stands_alone`](super::stands_alone)). So a lookup that may rest on the published consensus reads this first, a third of what an
-//! election rests on, and everything only if this is not enough.
+//! ([`stands_alone`](super::stands_alone)). So a lookup that may rest on the published consensus reads this first, half the work of
+//! reading what an election rests on, and everything only if this is not enough.
 
 use super::{ElectionFacts, Primary, ReplicaFacts, beyond_reproach};
 use crate::core::epoch::Generation;
@@ -27,14 +27,7 @@ impl Incumbent {
         let storage = facts.primary.as_ref()?;
         let replica = facts.replicas.iter().find(|replica| replica.storage == *storage)?;
         Some(Incumbent {
-            primary: Primary {
-                cluster: facts.cluster.clone(),
-                repository: Some(facts.repository),
-                virtual_storage: facts.virtual_storage.clone(),
-                relative_path: facts.relative_path.clone(),
-                storage: storage.clone(),
-                epoch: facts.epoch,
-            },
+            primary: facts.led_by(storage.clone(), facts.epoch),
             generation: facts.generation,
             replica: replica.clone(),
             any_assigned: !facts.assignments.is_empty(),

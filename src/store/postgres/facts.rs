@@ -6,7 +6,7 @@
 
 use crate::core::{
     consensus::{SupervisorRow, VoteRow},
-    election::{ElectionFacts, ReplicaFacts, StorageAttributes},
+    election::{ElectionFacts, ReplicaFacts},
     epoch::{Epoch, Era, FactsVersion, Generation, Revision},
     ids::{ClusterId, Incarnation, NodeId, RelativePath, RepositoryId, Storage, SupervisorName, VirtualStorage},
     settings::Settings,
@@ -14,7 +14,7 @@ use crate::core::{
 };
 use crate::store::{
     ElectionSnapshot, StoreError, StoreOp, StoredSettings, Target,
-    incumbent::{bad, name},
+    incumbent::{attributes, bad, name},
     rows,
     statement::Statement,
 };
@@ -249,21 +249,16 @@ impl FactsRow {
         let priorities = self.replica_priorities.take().unwrap_or_default();
         let drainings = self.replica_drainings.take().unwrap_or_default();
         let penalties = self.replica_penalties.take().unwrap_or_default();
-        let attributes = priorities.into_iter().zip(drainings).zip(penalties);
-        let rows = storages.into_iter().zip(generations).zip(attributes);
+        let said = priorities.into_iter().zip(drainings).zip(penalties);
+        let rows = storages.into_iter().zip(generations).zip(said);
         let mut replicas = rows
             .map(|((storage, generation), ((priority, draining), penalty))| {
-                let default = StorageAttributes::default();
                 Ok(ReplicaFacts {
                     marked: self.marks.iter().flatten().any(|marked| *marked == storage),
                     assigned: self.assignments.contains(&storage),
                     storage: name("storage_repositories.storage", Storage::new(storage))?,
                     generation: Generation(generation),
-                    attributes: StorageAttributes {
-                        priority: priority.unwrap_or(default.priority),
-                        draining: draining.unwrap_or(default.draining),
-                        penalised: penalty.is_some_and(|until| until.0 > self.at.0),
-                    },
+                    attributes: attributes(priority, draining, penalty.map(|until| until.0 > self.at.0)),
                 })
             })
             .collect::<Result<Vec<_>, StoreError>>()?;

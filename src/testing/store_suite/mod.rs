@@ -77,7 +77,8 @@ stories! {
         d27_an_old_batch_changes_nothing, a_new_incarnation_starts_its_batches_anew, batches_in_any_order,
         votes_die_with_their_incarnation, changes_are_counted, an_unwatched_node_can_be_voted_on,
         supervisors_do_not_touch_each_others_votes;
-    facts: the_incumbent_is_as_the_facts_have_it, unknown_repositories_have_none, id_and_path_find_the_same, votes_are_those_about_the_replicas,
+    facts: the_incumbent_is_as_the_facts_have_it, unknown_repositories_have_none, id_and_path_find_the_same,
+        votes_are_those_about_the_replicas,
         members_are_read_under_half_only, storages_show_in_facts, assignments_show_in_facts,
         reading_changes_nothing, everything_a_decision_rests_on_raises_the_version, time_is_the_databases;
     cas: an_election_is_committed, a_demotion_is_committed, d25_expectations_are_null_safe,
